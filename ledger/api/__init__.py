@@ -1,0 +1,1 @@
+"""The applications' side: read the projections, record explicit consent."""

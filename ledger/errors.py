@@ -1,0 +1,186 @@
+"""Every error that the ledger raises on purpose.
+
+    LedgerError
+    ├── InvalidRequest            the caller's input; says what to change
+    │   ├── InvalidPhoneNumber
+    │   ├── InvalidConsent
+    │   └── InvalidQuery
+    ├── RequestRefused            understood, and not done
+    │   ├── Unauthenticated
+    │   ├── Forbidden
+    │   ├── InvalidSignature
+    │   ├── NotFound
+    │   ├── PreconditionFailed
+    │   ├── IdempotencyKeyReused
+    │   ├── UnsupportedMediaType
+    │   ├── NotAcceptable
+    │   └── BodyTooLarge
+    ├── TryAgain                  nothing was recorded for certain; the same call may succeed
+    │   ├── StoreUnavailable
+    │   ├── QueueFull
+    │   └── NotYetProjected
+    └── Fault                     the service must not go on as if nothing happened
+        ├── ConfigurationError
+        ├── SchemaMismatch
+        ├── PositionMissing
+        └── UnknownEvent
+
+``code`` is stable: clients and dashboards may compare it. The docstring of a class is
+its explanation and the title of its problem document; the message says which value.
+Nothing here knows of HTTP: ``ledger.api.problems`` gives each class its status.
+"""
+
+from typing import ClassVar
+
+
+class LedgerError(Exception):
+    """Something went wrong in the ledger."""
+
+    code: ClassVar[str] = "ledger_error"
+
+    @classmethod
+    def title(cls) -> str:
+        """The explanation shared by every error of this class, one line."""
+        return (cls.__doc__ or "").strip().splitlines()[0].rstrip(".")
+
+
+class InvalidRequest(LedgerError):
+    """The request cannot be understood as it is."""
+
+    code = "invalid_request"
+
+
+class InvalidPhoneNumber(InvalidRequest):
+    """A phone number must be E.164: a plus sign, then 7 to 15 digits."""
+
+    code = "invalid_phone_number"
+
+
+class InvalidConsent(InvalidRequest):
+    """The consent to be recorded is not a fact that the ledger can keep."""
+
+    code = "invalid_consent"
+
+
+class InvalidQuery(InvalidRequest):
+    """The list cannot be filtered, sorted or cut in this way."""
+
+    code = "invalid_query"
+
+
+class RequestRefused(LedgerError):
+    """The request was understood, and refused."""
+
+    code = "refused"
+
+
+class Unauthenticated(RequestRefused):
+    """A valid API key is needed."""
+
+    code = "unauthenticated"
+
+
+class Forbidden(RequestRefused):
+    """The API key has no role that allows this."""
+
+    code = "forbidden"
+
+
+class InvalidSignature(RequestRefused):
+    """The request does not carry a signature that Twilio made for this URL and account."""
+
+    code = "invalid_signature"
+
+
+class NotFound(RequestRefused):
+    """There is nothing under this address."""
+
+    code = "not_found"
+
+
+class PreconditionFailed(RequestRefused):
+    """The record has changed since the version named in If-Match."""
+
+    code = "precondition_failed"
+
+
+class IdempotencyKeyReused(RequestRefused):
+    """The Idempotency-Key was used before, for a different consent."""
+
+    code = "idempotency_key_reused"
+
+
+class UnsupportedMediaType(RequestRefused):
+    """The body's Content-Type is not one that this route reads."""
+
+    code = "unsupported_media_type"
+
+
+class NotAcceptable(RequestRefused):
+    """None of the content types in Accept can be made."""
+
+    code = "not_acceptable"
+
+
+class BodyTooLarge(RequestRefused):
+    """The body is larger than the limit."""
+
+    code = "body_too_large"
+
+
+class TryAgain(LedgerError):
+    """Not done now; the same request may succeed later."""
+
+    code = "try_again"
+
+    def __init__(self, message: str, *, retry_after_seconds: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class StoreUnavailable(TryAgain):
+    """The database cannot commit now, so nothing was acknowledged."""
+
+    code = "store_unavailable"
+
+
+class QueueFull(TryAgain):
+    """More signals are waiting to be recorded than the queue may hold."""
+
+    code = "queue_full"
+
+
+class NotYetProjected(TryAgain):
+    """The projection has not reached the position asked for."""
+
+    code = "not_yet_projected"
+
+
+class Fault(LedgerError):
+    """The service must stop and be looked at rather than go on."""
+
+    code = "fault"
+
+
+class ConfigurationError(Fault):
+    """The settings cannot be served with."""
+
+    code = "configuration_error"
+
+
+class SchemaMismatch(Fault):
+    """The database's schema is not the one that this release works with."""
+
+    code = "schema_mismatch"
+
+
+class PositionMissing(Fault):
+    """The ledger has a gap: positions are given without one, so an event is missing."""
+
+    code = "position_missing"
+
+
+class UnknownEvent(Fault):
+    """The ledger holds an event that this release does not know."""
+
+    code = "unknown_event"

@@ -1,0 +1,1 @@
+"""The event store: the only code that writes events, and the readers of them."""

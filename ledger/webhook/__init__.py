@@ -1,0 +1,1 @@
+"""Twilio's side: verify, parse, hand over, answer with TwiML."""
