@@ -1,0 +1,165 @@
+"""The rules of consent: what a subject's events add up to, and what a signal adds.
+
+``evolve`` folds events, ``decide`` turns a signal into events, ``status_for`` and
+``overall`` answer. The write side, both projections and every audit use these four, so
+there is one place where a rule can be wrong. The subtle part is that *newest* means
+greatest (occurred at, version): an import may bring an older fact than those known,
+which changes what was true then and not what is true now.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import Final
+
+from ledger.domain.classify import MatchedBy
+from ledger.domain.events import ConsentChanged
+from ledger.domain.ids import (
+    EVERY_SENDER,
+    Answer,
+    PhoneNumber,
+    Sender,
+    Status,
+    SubjectId,
+    Version,
+)
+from ledger.domain.signals import Evidence, Signal, Source
+from ledger.errors import PreconditionFailed
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Fact:
+    """The newest thing known for a sender; ordered by when it was so."""
+
+    occurred_at: datetime
+    version: Version
+    status: Status
+
+
+Facts = Mapping[Sender, Fact]
+NO_FACTS: Final[Facts] = MappingProxyType({})
+_WHEN_RECORDED: Final = datetime.max.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A person's consent, as far as the stream has been read."""
+
+    id: SubjectId
+    version: Version
+    facts: Facts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proposal:
+    """An event but for what only the store can give: when it is recorded."""
+
+    subject_id: SubjectId
+    version: Version
+    status: Status
+    previous_status: Answer
+    sender: Sender
+    occurred_at: datetime | None
+    source: Source
+    matched_by: MatchedBy
+    actor: str
+    phone_number: PhoneNumber
+    evidence: Evidence
+
+
+def nobody(subject_id: SubjectId) -> Subject:
+    """A subject of whom nothing is known."""
+    return Subject(subject_id, Version(0), NO_FACTS)
+
+
+def evolve(subject: Subject, event: ConsentChanged) -> Subject:
+    """The subject after one more event of its stream."""
+    fact = Fact(event.occurred_at, event.version, event.status)
+    return Subject(subject.id, event.version, with_fact(subject.facts, event.sender, fact))
+
+
+def with_fact(facts: Facts, sender: Sender, fact: Fact) -> Facts:
+    """``facts`` and one more, which counts only if it is the sender's newest."""
+    known = facts.get(sender)
+    if known is not None and known > fact:
+        return facts
+    return {**facts, sender: fact}
+
+
+def decide(subject: Subject, signal: Signal) -> list[Proposal]:
+    """What to append for a signal; an empty list means that nothing is to be done.
+
+    Every distinct signal is appended, a second STOP too: it is evidence. The one
+    exception is a YES that undoes nothing (a toll-free STOP stands until START: Twilio
+    help centre 360058144374).
+
+    Raises:
+        PreconditionFailed: the subject is not at the version that the signal names.
+    """
+    expected = signal.expected_version
+    if expected is not None and expected != subject.version:
+        raise PreconditionFailed(f"version {subject.version}, not {expected}")
+    before = status_for(subject.facts, signal.sender)
+    if signal.status == "in" and before == "out" and not signal.undoes_out:
+        return []
+    return [
+        Proposal(
+            subject_id=subject.id,
+            version=Version(subject.version + 1),
+            status=signal.status,
+            previous_status=before,
+            sender=signal.sender,
+            occurred_at=signal.occurred_at,
+            source=signal.source,
+            matched_by=signal.matched_by,
+            actor=signal.actor,
+            phone_number=signal.phone_number,
+            evidence=signal.evidence,
+        )
+    ]
+
+
+def assume(subject: Subject, proposal: Proposal) -> Subject:
+    """The subject as it will be once ``proposal`` is recorded.
+
+    For deciding the next signal of the same batch. What happens when it is recorded is
+    newer than all that is known, since nothing may be from the future.
+    """
+    occurred_at = proposal.occurred_at or _WHEN_RECORDED
+    fact = Fact(occurred_at, proposal.version, proposal.status)
+    facts = with_fact(subject.facts, proposal.sender, fact)
+    return replace(subject, version=proposal.version, facts=facts)
+
+
+def deciding(facts: Facts, sender: Sender) -> Fact | None:
+    """The newest fact addressed to ``sender`` or to every sender, if there is one."""
+    own, every = facts.get(sender), facts.get(EVERY_SENDER)
+    if own is None or every is None:
+        return own or every
+    return max(own, every)
+
+
+def status_for(facts: Facts, sender: Sender) -> Answer:
+    """Whether ``sender`` may text: the deciding fact's status.
+
+    Without one: ``out`` where the number is out for some other sender (doubt is a no),
+    else ``unknown``. Consent given to one sender is not consent for another.
+    """
+    fact = deciding(facts, sender)
+    if fact is not None:
+        return fact.status
+    return "out" if overall(facts) == "out" else "unknown"
+
+
+def overall(facts: Facts) -> Answer:
+    """``out`` if out for any sender, else ``in`` if in for any, else ``unknown``."""
+    decisive = overall_deciding(facts)
+    return decisive.status if decisive else "unknown"
+
+
+def overall_deciding(facts: Facts) -> Fact | None:
+    """The newest fact among those that make the overall status what it is."""
+    latest = [fact for sender in facts if (fact := deciding(facts, sender))]
+    outs = [fact for fact in latest if fact.status == "out"]
+    return max(outs or latest, default=None)

@@ -1,0 +1,38 @@
+"""What arrived: facts about consent before the ledger has decided anything.
+
+A signal is built at an edge (webhook, API, command line) and handed to the command
+handler. Never carries the time of recording: the store alone knows that.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from ledger.domain.classify import MatchedBy
+from ledger.domain.ids import PhoneNumber, Sender, Status, Version
+
+Source = Literal["twilio.inbound", "twilio.status", "twilio.import", "api", "import"]
+Evidence = Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signal:
+    """Something that arrived and may change consent: a text, a call, an import row."""
+
+    key: str
+    """Names the fact once and for ever: a repeat answers with the first one's position."""
+    phone_number: PhoneNumber
+    sender: Sender
+    status: Status
+    occurred_at: datetime | None
+    """When the person did it, in UTC; None where that is when it is recorded (a text)."""
+    source: Source
+    matched_by: MatchedBy
+    actor: str
+    """Who says so: ``subject`` for the person's own text, else the API key's name."""
+    evidence: Evidence
+    undoes_out: bool = True
+    """False for a YES to a toll-free number: the carrier goes on blocking after it."""
+    expected_version: Version | None = None
+    """Record it only if the subject's stream has exactly this many events (If-Match)."""

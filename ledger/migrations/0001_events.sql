@@ -1,0 +1,159 @@
+-- The ledger itself: events, the counter that gives their positions, and the keys that
+-- make a signal count once. Everything else can be built again from these three.
+
+-- The table that the eventsourcing library defines for an application named Ledger, so
+-- that a stock application reads it. notification_id is the position; it is a plain
+-- bigint and not a bigserial, because a sequence gives numbers before the commit and so
+-- lets a reader pass over one that becomes visible later.
+CREATE TABLE ledger_events (
+    originator_id uuid NOT NULL,
+    originator_version bigint NOT NULL,
+    topic text NOT NULL,
+    state bytea NOT NULL,
+    notification_id bigint NOT NULL,
+    CONSTRAINT ledger_events_version_is_taken_once
+        PRIMARY KEY (originator_id, originator_version),
+    CONSTRAINT ledger_events_version_starts_at_one CHECK (originator_version >= 1)
+);
+CREATE UNIQUE INDEX ledger_events_notification_id_idx
+    ON ledger_events (notification_id);
+
+-- One row, locked by every append until it commits: appends are one after the other, so
+-- positions are gapless and in commit order, and recorded_at never decreases whatever
+-- the clock does.
+CREATE TABLE ledger_position (
+    only_row boolean PRIMARY KEY DEFAULT true,
+    position bigint NOT NULL,
+    recorded_at timestamptz NOT NULL,
+    CONSTRAINT ledger_position_is_one_row CHECK (only_row)
+) WITH (fillfactor = 10);
+INSERT INTO ledger_position (position, recorded_at) VALUES (0, '-infinity');
+
+CREATE TABLE signal_keys (
+    signal_key text CONSTRAINT signal_keys_signal_counts_once PRIMARY KEY,
+    position bigint NOT NULL
+);
+
+CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION '% on % is refused: the ledger is append-only', tg_op, tg_table_name
+        USING ERRCODE = 'restrict_violation';
+END
+$$;
+CREATE TRIGGER ledger_events_are_append_only
+    BEFORE UPDATE OR DELETE OR TRUNCATE ON ledger_events
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER signal_keys_are_append_only
+    BEFORE UPDATE OR DELETE OR TRUNCATE ON signal_keys
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER ledger_position_is_kept
+    BEFORE DELETE OR TRUNCATE ON ledger_position
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+
+-- A time as events store it: UTC, microseconds, the form of Python's isoformat().
+CREATE FUNCTION rfc3339_v1(at timestamptz) RETURNS bytea LANGUAGE sql STABLE AS $$
+    SELECT convert_to(
+        to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"'), 'UTF8')
+$$;
+
+-- Appends a batch in one round trip: one transaction, one commit, one NOTIFY.
+--
+-- It is a function because the lock must come first and each statement after it must
+-- see what the previous holder of the lock committed. In READ COMMITTED every statement
+-- of a plpgsql function takes its own snapshot; a single statement with the lock in a
+-- CTE would have taken its snapshot before it waited.
+--
+-- keys[i], subjects[i], versions[i], topics[i], occurred[i], tails[i] are one proposal.
+-- occurred[i] is null where it happened when it is recorded. The stored state is
+--   state_head || recorded at || state_middle || occurred at || tails[i]
+-- so that both times are the database's own, written under the lock.
+--
+-- Each proposal gets its own outcome, and none fails its neighbours:
+--   appended   it is in the ledger at (position, recorded_at)
+--   duplicate  its key was there before, at position
+--   conflict   its version is not the next of its subject's stream: decide again
+--   future     it says that it happened later than now
+--
+-- enable_seqscan is off so that a plan made while the tables were small stays right.
+CREATE FUNCTION append_events_v1(
+    keys text[], subjects uuid[], versions bigint[], topics text[],
+    occurred timestamptz[], tails bytea[], state_head bytea, state_middle bytea
+) RETURNS TABLE (
+    ordinal bigint, outcome text, event_position bigint, event_recorded_at timestamptz
+)
+LANGUAGE plpgsql SET enable_seqscan = off AS $$
+DECLARE
+    last_position bigint;
+    now_recorded timestamptz;
+    appended bigint;
+BEGIN
+    SELECT p.position, greatest(clock_timestamp(), p.recorded_at)
+        INTO STRICT last_position, now_recorded
+        FROM ledger_position AS p FOR UPDATE;
+
+    RETURN QUERY
+    WITH proposed AS (
+        SELECT p.*,
+            (SELECT k.position FROM signal_keys AS k WHERE k.signal_key = p.key)
+                AS known_at,
+            row_number() OVER (PARTITION BY p.key ORDER BY p.ordinal) AS repeat
+        FROM unnest(keys, subjects, versions, topics, occurred, tails)
+            WITH ORDINALITY
+            AS p (key, subject, version, topic, happened, tail, ordinal)
+    ),
+    -- What is new, numbered within its subject. A repeat inside the batch waits for
+    -- the next one, where its key is known.
+    fresh AS (
+        SELECT p.*, p.happened > now_recorded AS is_future,
+            row_number() OVER (PARTITION BY p.subject ORDER BY p.ordinal) AS step
+        FROM proposed AS p
+        WHERE p.known_at IS NULL AND p.repeat = 1
+    ),
+    heads AS (
+        SELECT s.subject, coalesce((
+            SELECT e.originator_version FROM ledger_events AS e
+            WHERE e.originator_id = s.subject
+            ORDER BY e.originator_version DESC LIMIT 1
+        ), 0) AS version
+        FROM (SELECT DISTINCT f.subject FROM fresh AS f) AS s
+    ),
+    accepted AS (
+        SELECT f.*, last_position + row_number() OVER (ORDER BY f.ordinal) AS position
+        FROM fresh AS f JOIN heads AS h ON h.subject = f.subject
+        WHERE f.version = h.version + f.step AND f.is_future IS NOT TRUE
+    ),
+    new_events AS (
+        INSERT INTO ledger_events
+            (originator_id, originator_version, topic, state, notification_id)
+        SELECT a.subject, a.version, a.topic,
+            state_head || rfc3339_v1(now_recorded)
+            || state_middle || rfc3339_v1(coalesce(a.happened, now_recorded))
+            || a.tail,
+            a.position
+        FROM accepted AS a ORDER BY a.ordinal
+    ),
+    new_keys AS (
+        INSERT INTO signal_keys (signal_key, position)
+        SELECT a.key, a.position FROM accepted AS a
+    )
+    SELECT p.ordinal,
+        CASE
+            WHEN a.position IS NOT NULL THEN 'appended'
+            WHEN p.known_at IS NOT NULL THEN 'duplicate'
+            WHEN p.happened > now_recorded THEN 'future'
+            ELSE 'conflict'
+        END,
+        coalesce(a.position, p.known_at),
+        CASE WHEN a.position IS NOT NULL THEN now_recorded END
+    FROM proposed AS p LEFT JOIN accepted AS a ON a.ordinal = p.ordinal
+    ORDER BY p.ordinal;
+
+    SELECT count(*) INTO appended FROM ledger_events AS e
+        WHERE e.notification_id > last_position;
+    IF appended > 0 THEN
+        UPDATE ledger_position AS p
+            SET position = last_position + appended, recorded_at = now_recorded;
+        PERFORM pg_notify('ledger_events', (last_position + appended)::text);
+    END IF;
+END
+$$;

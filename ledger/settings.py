@@ -1,0 +1,213 @@
+"""Every knob, documented where it is declared; built once, from a mapping.
+
+Never read anywhere else from the environment. The subtle part is what may be left out:
+without ``DATABASE_URL`` the service keeps house in ``LEDGER_DATA_DIR`` and makes what it
+needs; with it, nothing is made up and a missing secret is refused.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    Json,
+    SecretStr,
+    ValidationError,
+)
+
+from ledger.domain.classify import Vocabulary
+from ledger.errors import ConfigurationError
+
+
+def _comma_separated(value: object) -> object:
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+Words = Annotated[tuple[str, ...], BeforeValidator(_comma_separated)]
+
+
+class Settings(BaseModel):
+    """What an operator may set; the environment variable is each field's alias."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    database_url: str | None = Field(None, alias="DATABASE_URL")
+    """PostgreSQL 15 or newer. Default: none, and an embedded PostgreSQL 18 is started
+    in LEDGER_DATA_DIR."""
+
+    public_url: str | None = Field(None, alias="PUBLIC_URL")
+    """Scheme, host and port under which Twilio calls us, e.g. https://sms.example.com.
+    Signatures are checked over it: if it is wrong, every text is refused with 403.
+    Default: http://127.0.0.1:LEDGER_PORT."""
+
+    twilio_account_sid: str | None = Field(None, alias="TWILIO_ACCOUNT_SID")
+    """The account whose texts are accepted. Default with the embedded PostgreSQL: a
+    development account; with DATABASE_URL it is needed."""
+
+    twilio_auth_token: SecretStr | None = Field(None, alias="TWILIO_AUTH_TOKEN")
+    """Its auth token; two, comma-separated, while rotating. Default with the embedded
+    PostgreSQL: a development token; with DATABASE_URL it is needed. Who has it can
+    forge texts."""
+
+    twilio_subaccounts: Annotated[
+        Json[dict[str, SecretStr]], Field(alias="LEDGER_TWILIO_SUBACCOUNTS")
+    ] = Field(default_factory=dict)
+    """Further accounts as JSON, {"AC…": "token"}, since Twilio signs a subaccount's
+    requests with the subaccount's own token. Default: none."""
+
+    admin_key: SecretStr | None = Field(None, alias="LEDGER_ADMIN_KEY")
+    """An API key with the admin role that needs no `keys create`, 20 characters or
+    more. Default with the embedded PostgreSQL: one is made and kept in
+    LEDGER_DATA_DIR; with DATABASE_URL: none."""
+
+    data_dir: Path = Field(Path(".ledger"), alias="LEDGER_DATA_DIR")
+    """Where the embedded PostgreSQL and the development secrets live. Losing it loses
+    the embedded ledger. Default: .ledger in the working directory."""
+
+    host: str = Field("127.0.0.1", alias="LEDGER_HOST")
+    """Address to listen on. Default: 127.0.0.1; in a container, 0.0.0.0."""
+
+    port: int = Field(8080, alias="LEDGER_PORT", ge=0, le=65535)
+    """TCP port to listen on; 0 takes a free one. Default: 8080."""
+
+    workers: int = Field(1, alias="LEDGER_WORKERS", ge=1, le=64)
+    """Web processes; one a core is best. Default: 1."""
+
+    project_in_serve: bool = Field(default=True, alias="LEDGER_PROJECT_IN_SERVE")
+    """Whether `serve` runs the projections in a process of its own. Set to false where
+    `consent-ledger project` runs elsewhere. Default: true."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", alias="LEDGER_LOG_LEVEL"
+    )
+    """From which level to log; debug logs every request. Default: info."""
+
+    out_words: Words = Field((), alias="LEDGER_OUT_WORDS")
+    """More keywords that opt out, comma-separated. Default: none but the built-in."""
+
+    in_words: Words = Field((), alias="LEDGER_IN_WORDS")
+    """More keywords that opt in, comma-separated. Default: none but the built-in."""
+
+    help_words: Words = Field((), alias="LEDGER_HELP_WORDS")
+    """More keywords that ask for help, comma-separated. Default: none but the built-in."""
+
+    out_phrases: Words = Field((), alias="LEDGER_OUT_PHRASES")
+    """More phrases that opt out wherever they stand in a text, comma-separated.
+    Default: none but the built-in."""
+
+    free_text: bool = Field(default=True, alias="LEDGER_FREE_TEXT")
+    """Whether free text that reads as a revocation opts out. The law counts it (47 CFR
+    64.1200(a)(10)); switch it off only if people read those texts. Default: true."""
+
+    body_bytes_max: int = Field(65_536, alias="LEDGER_BODY_BYTES_MAX", ge=4096)
+    """Largest request body in bytes; more is answered 413. Default: 65536."""
+
+    batch_max: int = Field(256, alias="LEDGER_BATCH_MAX", ge=1, le=5000)
+    """Most signals in one transaction. Default: 256."""
+
+    queue_max: int = Field(5_000, alias="LEDGER_QUEUE_MAX", ge=1)
+    """Most signals waiting in one web process; more are answered 503 with Retry-After.
+    Default: 5000, about a second's worth."""
+
+    append_timeout_seconds: float = Field(
+        10.0, alias="LEDGER_APPEND_TIMEOUT_SECONDS", gt=0, le=60
+    )
+    """How long a signal may wait for the database before it is answered 503, in
+    seconds. Twilio hangs up after 15 and by default does not try again, so we try until
+    shortly before. Default: 10."""
+
+    statement_timeout_seconds: float = Field(
+        5.0, alias="LEDGER_STATEMENT_TIMEOUT_SECONDS", gt=0, le=60
+    )
+    """How long one statement may take, in seconds. Default: 5."""
+
+    connections_max: int = Field(6, alias="LEDGER_CONNECTIONS_MAX", ge=2, le=100)
+    """Most database connections of one web process. Default: 6."""
+
+    key_cache_seconds: float = Field(5.0, alias="LEDGER_KEY_CACHE_SECONDS", ge=0)
+    """How long a checked API key is trusted without asking the database, in seconds:
+    a revoked key works at most that much longer. Default: 5."""
+
+    wait_seconds_max: float = Field(5.0, alias="LEDGER_WAIT_SECONDS_MAX", gt=0, le=60)
+    """How long a read waits for minPosition, in seconds. Default: 5."""
+
+    projection_batch_max: int = Field(
+        5_000, alias="LEDGER_PROJECTION_BATCH_MAX", ge=1, le=100_000
+    )
+    """Most events in one projection transaction. Default: 5000."""
+
+    poll_seconds: float = Field(1.0, alias="LEDGER_POLL_SECONDS", gt=0, le=60)
+    """How often a projection looks for events without being woken, in seconds.
+    Default: 1."""
+
+    lag_events_max: int = Field(50_000, alias="LEDGER_LAG_EVENTS_MAX", ge=0)
+    """How many events a projection may be behind before /readyz says so.
+    Default: 50000."""
+
+    stop_seconds_max: int = Field(30, alias="LEDGER_STOP_SECONDS_MAX", ge=1)
+    """How long SIGTERM waits for accepted requests to be answered, in seconds.
+    Default: 30."""
+
+    @classmethod
+    def from_mapping(cls, environment: Mapping[str, str]) -> Self:
+        """Read the settings from ``environment``.
+
+        Raises:
+            ConfigurationError: a value is not allowed, or a LEDGER_ name is unknown.
+        """
+        known = {field.alias for field in cls.model_fields.values()}
+        unknown = {n for n in environment if n.startswith("LEDGER_")} - known
+        if unknown:
+            names = ", ".join(sorted(unknown))
+            raise ConfigurationError(f"unknown settings: {names}")
+        given = {n: v for n, v in environment.items() if n in known and v != ""}
+        try:
+            settings = cls.model_validate(given)
+        except ValidationError as error:
+            raise ConfigurationError(_explained(error)) from None
+        settings._refuse_made_up_secrets()
+        return settings
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether the service keeps its own PostgreSQL and development secrets."""
+        return self.database_url is None
+
+    @property
+    def signed_url(self) -> str:
+        """What Twilio signs before the path: PUBLIC_URL without a trailing slash."""
+        return (self.public_url or f"http://127.0.0.1:{self.port}").rstrip("/")
+
+    def vocabulary(self) -> Vocabulary:
+        """The words that opt out and in, with the configured ones."""
+        return Vocabulary().with_more(
+            out_words=self.out_words,
+            in_words=self.in_words,
+            help_words=self.help_words,
+            out_phrases=self.out_phrases,
+            free_text=self.free_text,
+        )
+
+    def _refuse_made_up_secrets(self) -> None:
+        if self.is_embedded:
+            return
+        for name in ("twilio_account_sid", "twilio_auth_token"):
+            if getattr(self, name) is None:
+                alias = type(self).model_fields[name].alias
+                raise ConfigurationError(
+                    f"{alias} must be set where DATABASE_URL is: signatures are "
+                    "always checked, and a made-up token would refuse every text"
+                )
+
+
+def _explained(error: ValidationError) -> str:
+    return "; ".join(
+        f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}"
+        for problem in error.errors(include_input=False, include_url=False)
+    )

@@ -1,0 +1,171 @@
+"""Grouping: many callers, one piece of work.
+
+Callers that arrive while a batch is being worked on make up the next one, so nobody
+waits for a timer and a busy service shares round trips and commits by itself. Used for
+appends (group commit: one fsync for many signals) and for reads (one query for many
+requests).
+
+Never knows what the work is. The subtle part is failure: a caller gets its own result,
+an outage is waited out up to each caller's deadline, and when a batch fails for another
+reason its items are tried one by one, so that one bad item does not fail its
+neighbours.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Generic, Self, TypeVar
+
+from ledger.errors import QueueFull, StoreUnavailable
+
+log = logging.getLogger(__name__)
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_PAUSE_SECONDS_FIRST = 0.02
+_PAUSE_SECONDS_MAX = 0.5
+
+
+@dataclass(slots=True)
+class _Waiting(Generic[Item, Result]):
+    item: Item
+    future: asyncio.Future[Result]
+    deadline: float
+
+
+class Batcher(Generic[Item, Result]):
+    """Groups concurrent ``submit`` calls into calls of ``work``.
+
+    ``work`` takes a batch and returns one result an item, in order, or an exception
+    instance in the place of a result. Use as ``async with``: leaving it finishes what
+    was accepted.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[Sequence[Item]], Awaitable[Sequence[Result | Exception]]],
+        *,
+        batch_max: int,
+        queue_max: int,
+        timeout_seconds: float,
+        at_once: int = 1,
+    ) -> None:
+        self._work = work
+        self._batch_max = batch_max
+        self._queue_max = queue_max
+        self._timeout_seconds = timeout_seconds
+        self._at_once = at_once
+        self._queue: deque[_Waiting[Item, Result]] = deque()
+        self._wake = asyncio.Event()
+        self._stopping = False
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> Self:
+        """Start working."""
+        self._tasks = [
+            asyncio.create_task(self._run(), name="batcher")
+            for _ in range(self._at_once)
+        ]
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Finish what was accepted, then stop. May be called twice."""
+        self._stopping = True
+        self._wake.set()
+        await asyncio.gather(*self._tasks)
+
+    @property
+    def waiting(self) -> int:
+        """How many callers are in the queue now."""
+        return len(self._queue)
+
+    async def submit(self, item: Item) -> Result:
+        """The result for ``item``, once its batch is done.
+
+        Raises:
+            QueueFull: too many are waiting; nothing was done.
+            StoreUnavailable: the work could not be done before the deadline; whether
+                it was done after all is unknown.
+        """
+        if len(self._queue) >= self._queue_max or self._stopping:
+            raise QueueFull(f"{len(self._queue)} are waiting")
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Result] = loop.create_future()
+        deadline = loop.time() + self._timeout_seconds
+        self._queue.append(_Waiting(item, future, deadline))
+        self._wake.set()
+        return await future
+
+    async def _run(self) -> None:
+        pause = _PAUSE_SECONDS_FIRST
+        while True:
+            batch = self._take()
+            if not batch:
+                if self._stopping:
+                    return
+                self._wake.clear()
+                await self._wake.wait()
+                continue
+            try:
+                await self._work_on(batch)
+                pause = _PAUSE_SECONDS_FIRST
+            except StoreUnavailable as error:
+                log.warning("store_unavailable", extra={"error": str(error)})
+                self._put_back(batch, error)
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _PAUSE_SECONDS_MAX)
+
+    def _take(self) -> list[_Waiting[Item, Result]]:
+        size = min(len(self._queue), self._batch_max)
+        taken = (self._queue.popleft() for _ in range(size))
+        return [waiting for waiting in taken if not waiting.future.done()]
+
+    async def _work_on(self, batch: list[_Waiting[Item, Result]]) -> None:
+        try:
+            results = await self._work([waiting.item for waiting in batch])
+        except StoreUnavailable:
+            raise
+        except Exception as error:
+            if len(batch) == 1:
+                log.exception("work_failed")
+                _settle(batch[0], error)
+                return
+            # One of them is bad. Alone, each gets its own answer; what was done before
+            # the failure was rolled back with the batch's transaction.
+            for position, waiting in enumerate(batch):
+                try:
+                    await self._work_on([waiting])
+                except StoreUnavailable as outage:
+                    self._put_back(batch[position:], outage)
+                    return
+            return
+        for waiting, result in zip(batch, results, strict=True):
+            _settle(waiting, result)
+
+    def _put_back(
+        self, batch: list[_Waiting[Item, Result]], error: StoreUnavailable
+    ) -> None:
+        self._queue.extendleft(reversed(batch))
+        now = asyncio.get_running_loop().time()
+        for waiting in self._queue:
+            if waiting.deadline <= now:
+                _settle(waiting, error)
+        self._queue = deque(w for w in self._queue if not w.future.done())
+
+
+def _settle(waiting: _Waiting[Item, Result], result: Result | Exception) -> None:
+    if waiting.future.done():
+        return
+    if isinstance(result, Exception):
+        waiting.future.set_exception(result)
+    else:
+        waiting.future.set_result(result)

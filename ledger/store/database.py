@@ -1,0 +1,107 @@
+"""Connections to PostgreSQL, and what its errors mean to us.
+
+Never runs a statement of its own but what a connection needs. The subtle part is
+``translated``: the one place that tells "the database cannot do it now" (the caller may
+try again) from a fault of ours (which must be seen).
+"""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import asyncpg
+
+from ledger.errors import StoreUnavailable
+from ledger.settings import Settings
+
+if TYPE_CHECKING:
+    Pool = asyncpg.Pool[asyncpg.Record]
+    Connection = asyncpg.Connection[asyncpg.Record]
+else:
+    Pool = asyncpg.Pool
+    Connection = asyncpg.Connection
+
+CONNECT_SECONDS_MAX = 5.0
+
+_SESSION = {
+    # Acknowledged means durable, whatever the server's default is.
+    "synchronous_commit": "on",
+    "timezone": "UTC",
+    "jit": "off",
+}
+
+# Classes of SQLSTATE (PostgreSQL manual, appendix A) after which the same statement may
+# succeed: connection, resources (disk full, out of memory, too many connections),
+# operator intervention (shutdown, crash, cancel), system error, and single codes.
+_PASSING_CLASSES = ("08", "53", "57", "58")
+_PASSING = frozenset(
+    (
+        "25006",  # read_only_sql_transaction: a standby, or a server being switched
+        "40001",  # serialization_failure
+        "40P01",  # deadlock_detected
+        "55P03",  # lock_not_available
+        "XX001",  # data_corrupted: loud, but another server may take over
+    )
+)
+
+
+class _PooledConnection(asyncpg.Connection):  # type: ignore[type-arg]
+    """A connection that goes back to the pool without a round trip.
+
+    asyncpg resets a connection on release with a query of its own; ours never change
+    session state, so there is nothing to reset.
+    """
+
+    def get_reset_query(self) -> str:
+        """Nothing to undo."""
+        return ""
+
+
+async def open_pool(dsn: str, settings: Settings, *, application: str) -> Pool:
+    """A pool that connects when it is first needed, so a start outlives a down database."""
+    return await asyncpg.create_pool(
+        dsn,
+        min_size=0,
+        max_size=settings.connections_max,
+        command_timeout=settings.statement_timeout_seconds,
+        timeout=CONNECT_SECONDS_MAX,
+        connection_class=_PooledConnection,
+        server_settings={**_SESSION, "application_name": application},
+    )
+
+
+async def connect(dsn: str, *, application: str) -> Connection:
+    """One connection, for work that holds it: listening, migrating, projecting."""
+    return await asyncpg.connect(
+        dsn,
+        timeout=CONNECT_SECONDS_MAX,
+        server_settings={**_SESSION, "application_name": application},
+    )
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn what PostgreSQL and the network say into the ledger's errors.
+
+    Raises:
+        StoreUnavailable: the database cannot do it now. Whether a transaction that was
+            being committed is durable is then unknown; a signal's key makes trying it
+            again safe.
+    """
+    try:
+        yield
+    except asyncpg.PostgresError as error:
+        if is_passing(error):
+            raise StoreUnavailable(f"{type(error).__name__}: {error}") from error
+        raise
+    except (OSError, TimeoutError, asyncpg.InterfaceError) as error:
+        raise StoreUnavailable(f"{type(error).__name__}: {error}") from error
+    except asyncio.CancelledError:
+        raise
+
+
+def is_passing(error: asyncpg.PostgresError) -> bool:
+    """Whether the same statement may succeed later."""
+    sqlstate = str(error.sqlstate or "")
+    return sqlstate.startswith(_PASSING_CLASSES) or sqlstate in _PASSING

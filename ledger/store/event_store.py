@@ -1,0 +1,86 @@
+"""What an event store promises. The implementation is ``postgres``."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from ledger.domain.ids import Position, SubjectId, Version
+from ledger.store.codec import Entry, RecordedEvent
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """The event is durable at ``position``."""
+
+    position: Position
+    recorded_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Duplicate:
+    """The signal's key was there already; its event is at ``position``."""
+
+    position: Position
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """The version is taken: read the stream again and decide again."""
+
+
+@dataclass(frozen=True, slots=True)
+class FromTheFuture:
+    """The event says that it occurred later than the database's clock says it is."""
+
+
+Outcome = Appended | Duplicate | Conflict | FromTheFuture
+
+
+class EventStore(Protocol):
+    """The only writer of events."""
+
+    async def append(self, entries: Sequence[Entry]) -> list[Outcome]:
+        """Append a batch in one transaction; one outcome an entry, in their order.
+
+        Atomicity: what is ``Appended`` is in the ledger with the key of its signal, in
+        one transaction; the rest is not there at all, and does not hold back the rest.
+        Ordering: positions are gapless, in commit order and in the order of ``entries``;
+        recorded at never decreases with position.
+        Durability: on return the transaction is committed with synchronous_commit=on.
+        Retries: safe after any error, since a key counts once.
+        Cancellation: leaves it unknown whether the batch was committed, as a lost
+        connection does; the same entries may be appended again.
+
+        Raises:
+            StoreUnavailable: it could not be committed, or that is not known.
+        """
+        ...
+
+    async def read_streams(
+        self, after: Mapping[SubjectId, Version]
+    ) -> dict[SubjectId, list[RecordedEvent]]:
+        """The events of each subject after a version, oldest first.
+
+        Raises:
+            StoreUnavailable: the database cannot be read now.
+        """
+        ...
+
+    async def read_after(self, position: Position, limit: int) -> list[RecordedEvent]:
+        """At most ``limit`` events after ``position``, in order, without a gap.
+
+        Raises:
+            PositionMissing: the ledger has lost an event.
+            UnknownEvent: an event is of a kind that this release does not know.
+            StoreUnavailable: the database cannot be read now.
+        """
+        ...
+
+    async def last_position(self) -> Position:
+        """The position of the newest event; 0 in an empty ledger.
+
+        Raises:
+            StoreUnavailable: the database cannot be read now.
+        """
+        ...

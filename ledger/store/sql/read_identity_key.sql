@@ -1,0 +1,2 @@
+-- The secret of the subject ids.
+SELECT secret FROM identity_key
