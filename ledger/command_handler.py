@@ -7,13 +7,13 @@ back as a conflict, is read again and decided again; nobody else in the batch wa
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self, assert_never
 
 from ledger.domain.consent import Subject, assume, decide, evolve, nobody
-from ledger.domain.ids import PhoneNumber, Position, SubjectId, Version
+from ledger.domain.ids import Position, SubjectId, Version
 from ledger.domain.signals import Signal
 from ledger.errors import InvalidConsent, RequestRefused, StoreUnavailable
 from ledger.settings import Settings
@@ -27,6 +27,7 @@ from ledger.store.event_store import (
     FromTheFuture,
     Outcome,
 )
+from ledger.store.identity import IdentityLoader
 
 _ROUNDS_MAX = 50
 _SUBJECTS_KEPT_MAX = 10_000
@@ -49,11 +50,11 @@ class CommandHandler:
     def __init__(
         self,
         store: EventStore,
-        subject_id_of: Callable[[PhoneNumber], SubjectId],
+        identity: IdentityLoader,
         settings: Settings,
     ) -> None:
         self._store = store
-        self._subject_id_of = subject_id_of
+        self._identity = identity
         self._subjects: OrderedDict[SubjectId, Subject] = OrderedDict()
         self._batcher: Batcher[Signal, Receipt] = Batcher(
             self._handle_batch,
@@ -108,7 +109,8 @@ class CommandHandler:
         self, signals: dict[int, Signal]
     ) -> dict[int, Receipt | Exception]:
         """Load, decide and append once; what is missing in the result is undecided."""
-        ids = {i: self._subject_id_of(s.phone_number) for i, s in signals.items()}
+        identity = await self._identity.load()
+        ids = {i: identity.subject_id(s.phone_number) for i, s in signals.items()}
         subjects = await self._load(ids.values())
         results: dict[int, Receipt | Exception] = {}
         entries: dict[int, Entry] = {}

@@ -5,11 +5,19 @@
     │   ├── InvalidPhoneNumber
     │   ├── InvalidConsent
     │   └── InvalidQuery
+    │       ├── UnknownAttribute
+    │       ├── UnknownOperator
+    │       ├── FilterNotIndexed
+    │       ├── SortNotIndexed
+    │       ├── InvalidValue
+    │       ├── InvalidLimit
+    │       └── InvalidCursor
     ├── RequestRefused            understood, and not done
     │   ├── Unauthenticated
     │   ├── Forbidden
     │   ├── InvalidSignature
     │   ├── NotFound
+    │   ├── AlreadyExists
     │   ├── PreconditionFailed
     │   ├── IdempotencyKeyReused
     │   ├── UnsupportedMediaType
@@ -68,6 +76,48 @@ class InvalidQuery(InvalidRequest):
     code = "invalid_query"
 
 
+class UnknownAttribute(InvalidQuery):
+    """The records have no attribute of this name."""
+
+    code = "unknown_attribute"
+
+
+class UnknownOperator(InvalidQuery):
+    """There is no comparison of this name."""
+
+    code = "unknown_operator"
+
+
+class FilterNotIndexed(InvalidQuery):
+    """No index serves this filter, and a list is never a scan of all numbers."""
+
+    code = "filter_not_indexed"
+
+
+class SortNotIndexed(InvalidQuery):
+    """No index serves this order together with these filters."""
+
+    code = "sort_not_indexed"
+
+
+class InvalidValue(InvalidQuery):
+    """The attribute cannot have this value."""
+
+    code = "invalid_value"
+
+
+class InvalidLimit(InvalidQuery):
+    """A page has 1 to 1,000 records and starts at one of the first 10,000."""
+
+    code = "invalid_limit"
+
+
+class InvalidCursor(InvalidQuery):
+    """The cursor was not given for this query."""
+
+    code = "invalid_cursor"
+
+
 class RequestRefused(LedgerError):
     """The request was understood, and refused."""
 
@@ -96,6 +146,12 @@ class NotFound(RequestRefused):
     """There is nothing under this address."""
 
     code = "not_found"
+
+
+class AlreadyExists(RequestRefused):
+    """The number has a record already."""
+
+    code = "already_exists"
 
 
 class PreconditionFailed(RequestRefused):

@@ -194,6 +194,16 @@ class Settings(BaseModel):
             free_text=self.free_text,
         )
 
+    def twilio_tokens(self) -> dict[str, list[str]]:
+        """The auth tokens of each account that may call us; two while rotating."""
+        given = dict(self.twilio_subaccounts)
+        if self.twilio_account_sid and self.twilio_auth_token:
+            given[self.twilio_account_sid] = self.twilio_auth_token
+        return {
+            account: [t.strip() for t in tokens.get_secret_value().split(",")]
+            for account, tokens in given.items()
+        }
+
     def _refuse_made_up_secrets(self) -> None:
         if self.is_embedded:
             return

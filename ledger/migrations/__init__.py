@@ -6,6 +6,8 @@ time. A database that is newer than the code is refused, never guessed at.
 """
 
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -52,11 +54,18 @@ async def migrate(connection: Connection) -> list[str]:
         StoreUnavailable: the database cannot do it now; what was applied stays.
     """
     with translated():
-        await connection.execute(_LOCK)
-        try:
+        async with locked(connection):
             return await _apply_missing(connection)
-        finally:
-            await connection.execute(_UNLOCK)
+
+
+@asynccontextmanager
+async def locked(connection: Connection) -> AsyncIterator[None]:
+    """Let one process at a time change the schema; the others wait."""
+    await connection.execute(_LOCK)
+    try:
+        yield
+    finally:
+        await connection.execute(_UNLOCK)
 
 
 async def check_schema(connection: Connection) -> None:

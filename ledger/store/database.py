@@ -5,7 +5,6 @@ Never runs a statement of its own but what a connection needs. The subtle part i
 try again) from a fault of ours (which must be seen).
 """
 
-import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -72,12 +71,17 @@ async def open_pool(dsn: str, settings: Settings, *, application: str) -> Pool:
 
 
 async def connect(dsn: str, *, application: str) -> Connection:
-    """One connection, for work that holds it: listening, migrating, projecting."""
-    return await asyncpg.connect(
-        dsn,
-        timeout=CONNECT_SECONDS_MAX,
-        server_settings={**_SESSION, "application_name": application},
-    )
+    """One connection, for work that holds it: listening, migrating.
+
+    Raises:
+        StoreUnavailable: the database cannot be reached.
+    """
+    with translated():
+        return await asyncpg.connect(
+            dsn,
+            timeout=CONNECT_SECONDS_MAX,
+            server_settings={**_SESSION, "application_name": application},
+        )
 
 
 @contextmanager
@@ -97,8 +101,6 @@ def translated() -> Iterator[None]:
         raise
     except (OSError, TimeoutError, asyncpg.InterfaceError) as error:
         raise StoreUnavailable(f"{type(error).__name__}: {error}") from error
-    except asyncio.CancelledError:
-        raise
 
 
 def is_passing(error: asyncpg.PostgresError) -> bool:

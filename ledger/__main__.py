@@ -1,0 +1,228 @@
+"""The command line: arguments only; the work is done in the modules it names.
+
+The one place that knows both packages. Exit codes: 0 done, 1 the answer is no (a check
+failed, a name is not known), 2 wrong usage, 3 the settings or the schema do not fit,
+4 the database or the service cannot be used now.
+"""
+
+import asyncio
+import os
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import Annotated, NoReturn, TypeVar
+
+import typer
+from rich.console import Console
+
+from ledger import reports
+from ledger.api.keys import Role, create_key, list_keys, revoke_key
+from ledger.development import with_development_secrets
+from ledger.errors import Fault, LedgerError, StoreUnavailable, TryAgain
+from ledger.logs import configure_logging
+from ledger.migrations import check_schema
+from ledger.serve import Server
+from ledger.settings import Settings
+from ledger.simulate import simulate_text
+from ledger.store.database import Connection, connect
+from ledger.store.embedded import EmbeddedPostgres
+from projections.__main__ import migrate_all, project as run_projections
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="The system of record for SMS consent.",
+)
+keys_app = typer.Typer(no_args_is_help=True, help="Make, list and revoke API keys.")
+app.add_typer(keys_app, name="keys")
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for a script.")]
+Result = TypeVar("Result")
+
+
+def main() -> NoReturn:
+    """Run the command line; an error becomes one sentence and an exit code."""
+    try:
+        app()
+    except LedgerError as error:
+        console = Console(stderr=True)
+        console.print(f"[red]{error.title()}[/red]: ", end="")
+        console.print(str(error), markup=False, highlight=False)
+        sys.exit(_exit_code(error))
+    sys.exit(0)
+
+
+@app.command()
+def serve(
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Web processes.", envvar="LEDGER_WORKERS")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, help="TCP port.", envvar="LEDGER_PORT")
+    ] = None,
+) -> None:
+    """Serve the webhook and the API, with the projections beside them."""
+    settings = with_development_secrets(_settings(workers=workers, port=port))
+    configure_logging(settings.log_level)
+    with _database(settings) as (dsn, embedded):
+        asyncio.run(_prepare(dsn, settings))
+        Server(settings, dsn, embedded).run()
+
+
+@app.command()
+def project(
+    *,
+    child: Annotated[
+        bool, typer.Option(hidden=True, help="End when standard input closes.")
+    ] = False,
+) -> None:
+    """Keep the projections up to date, and nothing else."""
+    settings = _settings()
+    configure_logging(settings.log_level)
+    with _database(settings) as (dsn, _):
+        asyncio.run(run_projections(dsn, settings, ends_with_input=child))
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database's schema to this release; safe to run twice, or at once."""
+    applied = _with_connection(migrate_all)
+    for name in applied:
+        typer.echo(f"applied {name}")
+    if not applied:
+        typer.echo("nothing to do")
+
+
+@keys_app.command("create")
+def keys_create(
+    name: Annotated[str, typer.Argument(help="Who will use it.")],
+    role: Annotated[str, typer.Option(help="reader, writer, auditor or admin.")],
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Make a key and print it, once."""
+    known = reports.role_named(role)
+    secret = _with_connection(lambda c: create_key(c, name, known))
+    reports.print_key(name, known, secret, as_json=as_json)
+
+
+@keys_app.command("list")
+def keys_list(*, as_json: AsJson = False) -> None:
+    """Show every key but its secret."""
+    reports.print_keys(_with_connection(list_keys), as_json=as_json)
+
+
+@keys_app.command("revoke")
+def keys_revoke(name: Annotated[str, typer.Argument(help="Its name.")]) -> None:
+    """Refuse a key from now on; in seconds, wherever it was just used."""
+    _with_connection(lambda c: revoke_key(c, name))
+    typer.echo(f"revoked {name}")
+
+
+@app.command()
+def simulate(
+    number: Annotated[str, typer.Argument(help="Who texts, as +14155550100.")],
+    text: Annotated[str, typer.Argument(help="What they write, such as STOP.")],
+    to: Annotated[
+        str, typer.Option(help="The Twilio number that they text.")
+    ] = "+14155550199",
+    service: Annotated[
+        str | None, typer.Option(help="A MessagingServiceSid, as Twilio sends.")
+    ] = None,
+    opt_out_type: Annotated[
+        str | None, typer.Option(help="OptOutType, as Advanced Opt-Out sends.")
+    ] = None,
+) -> None:
+    """Sign and post a text as Twilio does, and print what the API then says."""
+    settings = with_development_secrets(_settings())
+    shown = asyncio.run(
+        simulate_text(
+            settings,
+            number=number,
+            text=text,
+            to=to,
+            service=service,
+            opt_out_type=opt_out_type,
+        )
+    )
+    typer.echo(shown)
+
+
+@app.command()
+def status(*, as_json: AsJson = False) -> None:
+    """Show the ledger's position, each projection's, and totals; 1 if one has stopped."""
+    report = _with_connection(reports.read_status)
+    reports.print_status(report, as_json=as_json)
+    if not report.is_well:
+        raise typer.Exit(1)
+
+
+def _settings(**overrides: object) -> Settings:
+    settings = Settings.from_mapping(os.environ)
+    given = {name: value for name, value in overrides.items() if value is not None}
+    return settings.model_copy(update=given)
+
+
+@contextmanager
+def _database(settings: Settings) -> Iterator[tuple[str, EmbeddedPostgres | None]]:
+    """The database to use, and the embedded server if that is it."""
+    if settings.database_url is not None:
+        yield settings.database_url, None
+        return
+    embedded = EmbeddedPostgres(settings.data_dir)
+    dsn = embedded.start()
+    try:
+        yield dsn, embedded
+    finally:
+        embedded.stop()
+
+
+async def _prepare(dsn: str, settings: Settings) -> None:
+    """Migrate the embedded database; refuse a schema of another release elsewhere.
+
+    A database that cannot be reached is no reason not to start: the service answers 503
+    and becomes ready when it can.
+    """
+    try:
+        connection = await connect(dsn, application="consent-ledger start")
+    except StoreUnavailable as error:
+        reports.warn_unreachable(error)
+        return
+    try:
+        if settings.is_embedded:
+            await migrate_all(connection)
+        else:
+            await check_schema(connection)
+    finally:
+        await connection.close()
+
+
+def _with_connection(work: Callable[[Connection], Awaitable[Result]]) -> Result:
+    settings = _settings()
+
+    async def run(dsn: str) -> Result:
+        connection = await connect(dsn, application="consent-ledger cli")
+        try:
+            if settings.is_embedded:
+                await migrate_all(connection)
+            return await work(connection)
+        finally:
+            await connection.close()
+
+    with _database(settings) as (dsn, _):
+        return asyncio.run(run(dsn))
+
+
+def _exit_code(error: LedgerError) -> int:
+    match error:
+        case Fault():
+            return 3
+        case TryAgain():
+            return 4
+        case _:
+            return 1
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,211 @@
+"""``PUT``, ``PATCH`` and ``POST`` of ``/PhoneNumbers``: explicit consent.
+
+An application records what a person told it. Nothing is overwritten: an event is
+appended, and the answer is the record that holds after it. The subtle part is repeating:
+with an Idempotency-Key the same call may be made again after any failure and counts
+once; the same key with another consent is refused.
+"""
+
+import uuid
+from typing import TypeVar
+
+import orjson
+from aiohttp import hdrs, web
+from pydantic import JsonValue, ValidationError
+
+from ledger.api.addresses import etag_of, parse_number, version_in
+from ledger.api.answers import of_model
+from ledger.api.keys import WRITE, Keys, Principal
+from ledger.api.models import Accepted, ConsentInput, NewConsentInput
+from ledger.api.read_model import ReadModel
+from ledger.command_handler import CommandHandler, Receipt
+from ledger.domain.ids import PhoneNumber, Position, Sender, Version
+from ledger.domain.signals import Signal
+from ledger.errors import (
+    AlreadyExists,
+    IdempotencyKeyReused,
+    InvalidConsent,
+    InvalidRequest,
+    NotYetProjected,
+    PreconditionFailed,
+    UnsupportedMediaType,
+)
+from ledger.observations import count_signal
+from ledger.store.event_store import EventStore
+
+IDEMPOTENCY_KEY_CHARACTERS_MAX = 255
+
+Input = TypeVar("Input", bound=ConsentInput)
+
+
+class ConsentsApi:
+    """Records what applications say."""
+
+    def __init__(
+        self,
+        keys: Keys,
+        handler: CommandHandler,
+        store: EventStore,
+        read_model: ReadModel,
+    ) -> None:
+        self._keys = keys
+        self._handler = handler
+        self._store = store
+        self._read_model = read_model
+
+    def routes(self) -> list[web.RouteDef]:
+        """PUT and PATCH of a number, POST of a new one."""
+        return [
+            web.put("/PhoneNumbers/{number}", self.put),
+            web.patch("/PhoneNumbers/{number}", self.put),
+            web.post("/PhoneNumbers/", self.post),
+        ]
+
+    async def put(self, request: web.Request) -> web.Response:
+        """Record a consent for the number in the path; 201 for a number new to us.
+
+        Raises:
+            Unauthenticated, Forbidden: the key is not a writer's.
+            InvalidPhoneNumber, InvalidConsent, InvalidRequest: what to change.
+            PreconditionFailed: If-Match or If-None-Match does not hold.
+            IdempotencyKeyReused: the key was used for another consent.
+            StoreUnavailable, QueueFull: not durable; safe to send again.
+        """
+        principal = await self._keys.require(request, WRITE)
+        number = parse_number(request.match_info["number"])
+        given = await _read(request, ConsentInput)
+        if given.phone_number is not None and given.phone_number != number:
+            raise InvalidConsent("phoneNumber is not the number in the path")
+        expected = _expected_version(request)
+        return await self._record(request, principal, number, given, expected)
+
+    async def post(self, request: web.Request) -> web.Response:
+        """Record a consent for a number that was never seen, named in the body.
+
+        Raises:
+            AlreadyExists: the number has a record; PUT appends to it.
+        """
+        principal = await self._keys.require(request, WRITE)
+        given = await _read(request, NewConsentInput)
+        number = parse_number(given.phone_number)
+        try:
+            response = await self._record(
+                request, principal, number, given, expected_version=Version(0)
+            )
+        except PreconditionFailed:
+            raise AlreadyExists("PUT appends to a number that has a record") from None
+        response.headers[hdrs.LOCATION] = f"/PhoneNumbers/%2B{number[1:]}"
+        return response
+
+    async def _record(
+        self,
+        request: web.Request,
+        principal: Principal,
+        number: PhoneNumber,
+        given: ConsentInput,
+        expected_version: Version | None,
+    ) -> web.Response:
+        signal = Signal(
+            key=_signal_key(request),
+            phone_number=number,
+            sender=Sender(given.sender),
+            status=given.status,
+            occurred_at=given.occurred_at,
+            source="api",
+            matched_by="explicit",
+            actor=f"key:{principal.name}",
+            evidence=_checked(given.evidence),
+            expected_version=expected_version,
+        )
+        receipt = await self._handler.handle(signal)
+        count_signal(signal, receipt)
+        if not receipt.is_new:
+            await self._refuse_other(signal, receipt)
+        return await self._answer(signal, receipt)
+
+    async def _refuse_other(self, signal: Signal, receipt: Receipt) -> None:
+        """A repeat must be of the same consent."""
+        if receipt.position is None:
+            return
+        before = Position(receipt.position - 1)
+        [(_, event)] = await self._store.read_after(before, 1)
+        occurred_at = signal.occurred_at or event.occurred_at
+        asked = (signal.phone_number, signal.sender, signal.status, occurred_at)
+        kept = (event.phone_number, event.sender, event.status, event.occurred_at)
+        if asked != kept:
+            raise IdempotencyKeyReused(f"it recorded position {receipt.position}")
+
+    async def _answer(self, signal: Signal, receipt: Receipt) -> web.Response:
+        position = receipt.position or Position(0)
+        try:
+            await self._read_model.wait_for(position, "phone_numbers")
+        except NotYetProjected:
+            accepted = Accepted(
+                phone_number=signal.phone_number,
+                status=signal.status,
+                position=position,
+            )
+            return of_model(accepted, status=202)
+        record = await self._read_model.find(signal.phone_number)
+        assert record is not None, "a number with an event has a record"  # noqa: S101
+        status = 201 if record.version == 1 and receipt.is_new else 200
+        response = of_model(record, status=status)
+        response.headers[hdrs.ETAG] = etag_of(record)
+        return response
+
+
+async def _read(request: web.Request, shape: type[Input]) -> Input:
+    if request.content_type != "application/json":
+        raise UnsupportedMediaType("send application/json")
+    try:
+        return shape.model_validate(orjson.loads(await request.read()))
+    except orjson.JSONDecodeError as error:
+        raise InvalidRequest(f"the body is not JSON: {error}") from None
+    except ValidationError as error:
+        raise InvalidConsent(_explained(error)) from None
+
+
+def _explained(error: ValidationError) -> str:
+    return "; ".join(
+        f"{'.'.join(map(str, problem['loc'])) or 'body'}: {problem['msg']}"
+        for problem in error.errors(
+            include_input=False, include_url=False, include_context=False
+        )
+    )
+
+
+def _signal_key(request: web.Request) -> str:
+    given = request.headers.get("Idempotency-Key")
+    if given is None:
+        return f"api:{uuid.uuid4()}"
+    if not 0 < len(given) <= IDEMPOTENCY_KEY_CHARACTERS_MAX or not given.isprintable():
+        raise InvalidRequest(
+            f"Idempotency-Key must have 1 to {IDEMPOTENCY_KEY_CHARACTERS_MAX} "
+            "printable characters"
+        )
+    return f"api:{given}"
+
+
+def _expected_version(request: web.Request) -> Version | None:
+    if request.headers.get(hdrs.IF_NONE_MATCH) == "*":
+        return Version(0)
+    given = request.headers.get(hdrs.IF_MATCH)
+    return None if given in (None, "*") else version_in(given)
+
+
+def _checked(evidence: dict[str, JsonValue]) -> dict[str, object]:
+    """Names with a leading underscore are the stored form's own.
+
+    The library's transcoder reads an object of ``_type_`` and ``_data_`` as a value of
+    its own, so one from outside could make the ledger unreadable to it.
+    """
+    pending: list[JsonValue] = [evidence]
+    while pending:
+        value = pending.pop()
+        if isinstance(value, list):
+            pending.extend(value)
+        elif isinstance(value, dict):
+            pending.extend(value.values())
+            if any(name.startswith("_") for name in value):
+                raise InvalidConsent("evidence has a name that starts with _")
+    return dict(evidence)

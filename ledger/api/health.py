@@ -1,0 +1,98 @@
+"""``/healthz``, ``/readyz`` and ``/metrics``: for those who operate the service.
+
+The only routes but the webhook that need no key; they name no number.
+"""
+
+from aiohttp import web
+
+from ledger.api.answers import of_model
+from ledger.api.models import ProjectionState, Readiness
+from ledger.api.read_model import ReadModel
+from ledger.command_handler import CommandHandler
+from ledger.domain.ids import Position
+from ledger.errors import SchemaMismatch, StoreUnavailable
+from ledger.migrations import check_schema
+from ledger.observations import QUEUE, metrics, observe_projections
+from ledger.settings import Settings
+from ledger.store.database import Pool, translated
+
+
+class HealthApi:
+    """Tells whether the service lives, can be used, and what it counted."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        read_model: ReadModel,
+        handler: CommandHandler,
+        settings: Settings,
+    ) -> None:
+        self._pool = pool
+        self._read_model = read_model
+        self._handler = handler
+        self._settings = settings
+
+    def routes(self) -> list[web.RouteDef]:
+        """Three paths that every orchestrator asks for."""
+        return [
+            web.get("/healthz", self.alive),
+            web.get("/readyz", self.ready),
+            web.get("/metrics", self.metrics),
+        ]
+
+    async def alive(self, _: web.Request) -> web.Response:
+        """The process answers."""
+        return web.json_response({"alive": True})
+
+    async def ready(self, _: web.Request) -> web.Response:
+        """Database reachable, migrations current, projections running and near."""
+        readiness = await self.readiness()
+        return of_model(readiness, status=200 if readiness.ready else 503)
+
+    async def metrics(self, _: web.Request) -> web.Response:
+        """Everything that was counted, by all processes."""
+        QUEUE.set(self._handler.waiting)
+        try:
+            await self._observe(*await self._read_model.projections())
+        except StoreUnavailable:
+            pass  # The counts are worth having while the database is down, too.
+        return web.Response(
+            body=metrics(), headers={"Content-Type": "text/plain; version=0.0.4"}
+        )
+
+    async def readiness(self) -> Readiness:
+        """What stands in the way of using the service, if anything."""
+        try:
+            with translated():
+                async with self._pool.acquire() as connection:
+                    await check_schema(connection)
+            position, states = await self._read_model.projections()
+        except (StoreUnavailable, SchemaMismatch) as error:
+            return Readiness(
+                ready=False,
+                reasons=[f"{error.code}: {error.title()}"],
+                position=None,
+                projections=[],
+            )
+        reasons = [r for state in states for r in self._reasons(state)]
+        if not states:
+            reasons.append("no projection was ever started")
+        return Readiness(
+            ready=not reasons, reasons=reasons, position=position, projections=states
+        )
+
+    def _reasons(self, state: ProjectionState) -> list[str]:
+        reasons = []
+        if state.stopped_reason is not None:
+            reasons.append(f"{state.name} has stopped after {state.position}")
+        elif not state.running:
+            reasons.append(f"{state.name} is not running")
+        if state.lag_events > self._settings.lag_events_max:
+            reasons.append(f"{state.name} is {state.lag_events} events behind")
+        return reasons
+
+    async def _observe(self, position: Position, states: list[ProjectionState]) -> None:
+        observe_projections(
+            position,
+            {s.name: (s.position, s.stopped_reason is not None) for s in states},
+        )

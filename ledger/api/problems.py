@@ -1,0 +1,117 @@
+"""Errors as problem documents (RFC 9457), each with a stable code.
+
+The one place where an error gets an HTTP status. Never shows an internal message of an
+error that nobody raised on purpose: that is logged under the request's id.
+"""
+
+import itertools
+import logging
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import orjson
+from aiohttp import web
+
+from ledger import errors
+from ledger.observations import observe_request
+
+log = logging.getLogger(__name__)
+access = logging.getLogger("ledger.access")
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+STATUS: Final[dict[type[errors.LedgerError], int]] = {
+    errors.InvalidRequest: 400,
+    errors.InvalidConsent: 422,
+    errors.Unauthenticated: 401,
+    errors.Forbidden: 403,
+    errors.InvalidSignature: 403,
+    errors.NotFound: 404,
+    errors.NotAcceptable: 406,
+    errors.AlreadyExists: 409,
+    errors.PreconditionFailed: 412,
+    errors.BodyTooLarge: 413,
+    errors.UnsupportedMediaType: 415,
+    errors.IdempotencyKeyReused: 422,
+    errors.TryAgain: 503,
+    errors.LedgerError: 500,
+}
+"""A class has its own status, or its nearest base's."""
+
+_HTTP_CODES: Final = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
+_PROCESS = secrets.token_hex(4)
+_numbers = itertools.count(1)
+
+
+def status_of(kind: type[errors.LedgerError]) -> int:
+    """The HTTP status of an error class."""
+    return next(STATUS[base] for base in kind.__mro__ if base in STATUS)
+
+
+@web.middleware
+async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Name, time, count and, where it failed, explain a request."""
+    started = time.perf_counter()
+    request_id = request.headers.get("X-Request-Id") or f"{_PROCESS}-{next(_numbers):x}"
+    try:
+        response = await handler(request)
+    except errors.LedgerError as error:
+        response = _of_error(error)
+    except web.HTTPException as error:
+        response = _of_http(error)
+    except Exception:
+        log.exception("request_failed", extra={"request_id": request_id})
+        response = problem(500, "internal_error", "An error that we did not expect")
+    if not response.prepared:
+        response.headers["X-Request-Id"] = request_id
+    _record(request, response, request_id, started)
+    return response
+
+
+def problem(
+    status: int, code: str, title: str, detail: str | None = None
+) -> web.Response:
+    """An ``application/problem+json`` answer."""
+    body = {"type": "about:blank", "title": title, "status": status, "code": code}
+    if detail:
+        body["detail"] = detail
+    return web.Response(
+        status=status, body=orjson.dumps(body), content_type="application/problem+json"
+    )
+
+
+def _of_error(error: errors.LedgerError) -> web.Response:
+    status = status_of(type(error))
+    response = problem(status, error.code, error.title(), str(error))
+    if isinstance(error, errors.TryAgain):
+        response.headers["Retry-After"] = str(error.retry_after_seconds)
+    if isinstance(error, errors.Unauthenticated):
+        response.headers["WWW-Authenticate"] = 'Bearer, Basic realm="consent ledger"'
+    return response
+
+
+def _of_http(error: web.HTTPException) -> web.StreamResponse:
+    if error.status < 400:
+        return error
+    code = _HTTP_CODES.get(error.status, f"http_{error.status}")
+    response = problem(error.status, code, error.reason)
+    if "Allow" in error.headers:
+        response.headers["Allow"] = error.headers["Allow"]
+    return response
+
+
+def _record(
+    request: web.Request, response: web.StreamResponse, request_id: str, started: float
+) -> None:
+    resource = request.match_info.route.resource
+    route = resource.canonical if resource else "unmatched"
+    observe_request(route, request.method, response.status, started)
+    level = logging.DEBUG if response.status < 400 else logging.INFO
+    if access.isEnabledFor(level):
+        # The route's pattern and not the path: the path holds the phone number.
+        seconds = round(time.perf_counter() - started, 6)
+        fields = {"request_id": request_id, "method": request.method, "route": route}
+        fields |= {"status": response.status, "seconds": seconds}
+        access.log(level, "request", extra=fields)

@@ -1,0 +1,298 @@
+"""What a list is asked for: a raw query string becomes one ``ListQuery``.
+
+Reads the REST queries that clients of HarperDB/twilio-sms send, and refuses, with what
+to do instead, those that no index serves. Never reads a table and never makes SQL: a
+``ListQuery`` is a range over one order key, and the statements are fixed files. Two
+subtle parts. A prefix becomes a range by code point, so phone numbers must be compared
+with the collation "C". And a cursor carries a digest of the query that it continues: it
+is neither secret nor signed, as a forged one only skips rows of the forger's own list.
+"""
+
+import base64
+import hashlib
+import re
+from collections import defaultdict
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from reprlib import repr as shown  # short, and safe to print
+from typing import Final, Literal, TypeAlias
+from urllib.parse import quote, unquote_plus
+
+import orjson
+
+from ledger import errors
+from ledger.api.formats import Selection, parse_selection
+from ledger.domain.ids import Sender, Status
+
+OrderKey = Literal["phoneNumber", "position", "since"]
+Value: TypeAlias = str | int | datetime
+_Conditions: TypeAlias = dict[str, list[tuple[str, Value]]]
+
+QUERY_CHARACTERS_MAX: Final = 4096
+PARTS_MAX: Final = 20
+LIMIT_DEFAULT: Final = 100
+LIMIT_MAX: Final = 1_000
+OFFSET_MAX: Final = 10_000
+
+_STATUSES: Final[tuple[Status, ...]] = ("in", "out")
+_ORDER_KEYS: Final[tuple[OrderKey, ...]] = ("phoneNumber", "position", "since")
+_RANGE: Final = ("eq", "gt", "ge", "lt", "le")
+_OPERATORS: Final = (*_RANGE, "ne", "sw", "ct", "ew")
+_INDEXED: Final[dict[str, tuple[str, ...]]] = {
+    "phoneNumber": (*_RANGE, "ne", "sw"),
+    "status": ("eq", "ne"),
+    "sender": ("eq",),
+    "since": _RANGE,
+    "position": _RANGE,
+    "version": (),
+    "updatedSince": ("eq",),
+}
+"""The operators that an index serves, for each attribute."""
+_SYMBOLS: Final = {"=": "eq", "==": "eq", "===": "eq", "!=": "ne", "!==": "ne"} | {
+    ">": "gt", ">=": "ge", "<": "lt", "<=": "le"
+}  # fmt: skip
+_KINDS: Final = {"position": "number", "since": "date", "updatedSince": "date"}
+
+_ARGUMENT: Final = re.compile(r"(limit|select|sort)\((.*)\)|(limit|cursor)=(.*)", re.S)
+_CONDITION: Final = re.compile(r"([^=!<>]*)(=?=\w+=|[=!]==?|=|[<>]=?)(.*)", re.S)
+_TYPE: Final = re.compile("(string|number|date|boolean):")
+_POSITION: Final = re.compile("-?[0-9]{1,18}")  # always within a bigint
+_WINDOW: Final = re.compile("(?:([0-9]{1,9}),)?([0-9]{1,9})")
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """One end of a range."""
+
+    value: Value
+    inclusive: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """Where a page ended: the last row's group, order value and phone number."""
+
+    group: int
+    value: Value
+    phone_number: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListQuery:
+    """One list, in the words of the statements.
+
+    ``statuses`` are groups, read one after the other; with none, the answer is empty.
+    With a ``sender`` the order is by phone number, with ``updated_since`` by position.
+    ``excluded`` holds at most ``PARTS_MAX`` numbers. With ``after``, ``offset`` is 0.
+    """
+
+    statuses: tuple[tuple[Status, ...], ...]
+    sender: Sender | None
+    order_by: OrderKey
+    descending: bool
+    lower: Bound | None
+    upper: Bound | None
+    excluded: frozenset[str]
+    updated_since: datetime | None
+    limit: int
+    offset: int
+    selection: Selection
+    after: Cursor | None = None
+
+    def encode(self, cursor: Cursor) -> str:
+        """The opaque text by which a client asks for what comes after ``cursor``."""
+        # Limit and selection are left out of the digest: pages may differ in them.
+        rows = [self.statuses, self.sender, self.order_by, self.descending, self.lower]
+        rows += [self.upper, sorted(self.excluded), self.updated_since]
+        digest = hashlib.blake2b(orjson.dumps(rows), digest_size=6).hexdigest()
+        value = cursor.value
+        if isinstance(value, datetime):
+            value = value.astimezone(UTC).isoformat()
+        fields = [cursor.group, str(value), cursor.phone_number, digest]
+        return base64.urlsafe_b64encode(orjson.dumps(fields)).decode().rstrip("=")
+
+
+def parse_query(raw: str) -> ListQuery:
+    """The list that a raw query string asks for.
+
+    Raises:
+        InvalidQuery: or a subclass, and nothing else, whatever the text.
+    """
+    conditions, arguments = _split(raw)
+    senders = sorted({str(value) for _, value in conditions["sender"]})
+    sort_groups, sort_key, descending = _sort(arguments.get("sort"))
+    lower, upper = _ends([c for key in _ORDER_KEYS for c in conditions[key]])
+    offset, limit = _window(arguments.get("limit", str(LIMIT_DEFAULT)))
+    query = ListQuery(
+        statuses=() if len(senders) > 1 else _groups(conditions["status"], sort_groups),
+        sender=Sender(senders[0]) if senders else None,
+        order_by=_order_by(conditions, sort_key),
+        descending=descending,
+        lower=lower,
+        upper=upper,
+        excluded=frozenset(str(value) for _, value in conditions["excluded"]),
+        updated_since=max(_times(conditions["updatedSince"]), default=None),
+        limit=limit,
+        offset=offset,
+        selection=parse_selection(arguments.get("select"), of_sender=bool(senders)),
+    )
+    return _continued(query, arguments["cursor"]) if "cursor" in arguments else query
+
+
+def next_page(raw: str, cursor: str) -> str:
+    """The query string of the page after ``raw``'s, fit for a ``Link`` header."""
+    parts = [part for part in raw.split("&") if part and part[:7] != "cursor="]
+    return quote("&".join([*parts, f"cursor={cursor}"]), safe="%&=!(),[]:*+")
+
+
+def _split(raw: str) -> tuple[_Conditions, dict[str, str]]:
+    """Conditions by attribute; the texts of functions and parameters by name."""
+    # Browsers and HTTP libraries send < and > encoded; the peer's operators are bare.
+    bare = re.sub("%3[Cc]", "<", re.sub("%3[Ee]", ">", raw))
+    parts = [part for part in bare.split("&") if part]
+    if len(raw) > QUERY_CHARACTERS_MAX or len(parts) > PARTS_MAX:
+        raise errors.InvalidQuery(
+            f"a query has at most {QUERY_CHARACTERS_MAX} characters and {PARTS_MAX} "
+            "parts; POST /PhoneNumbers/check takes many numbers"
+        )
+    conditions: _Conditions = defaultdict(list)
+    arguments: dict[str, str] = {}
+    attribute = ""
+    for part in parts:
+        if found := _ARGUMENT.fullmatch(part):
+            name, text = (group for group in found.groups() if group is not None)
+            if name in arguments:
+                raise errors.InvalidQuery(f"{name} is given twice; give it once")
+            arguments[name] = unquote_plus(text)
+        else:
+            attribute, operator, text = _comparison(part, attribute)
+            excludes = (attribute, operator) == ("phoneNumber", "ne")
+            key = "excluded" if excludes else attribute
+            conditions[key].append((operator, _value(attribute, text)))
+    return conditions, arguments
+
+
+def _comparison(part: str, previous: str) -> tuple[str, str, str]:
+    """Attribute, operator and text of a condition that an index serves."""
+    found = _CONDITION.fullmatch(part)
+    if not found or "|" in part or part[0] in "([":
+        raise errors.InvalidQuery(
+            f"{shown(part)} is no condition, such as status=out, and none of limit(), "
+            "select() and sort(). Instead of alternatives (|) and groups, ask for each "
+            "of them; without status, a list has both"
+        )
+    name, symbol, text = unquote_plus(found[1]), found[2], unquote_plus(found[3])
+    if name in _RANGE and symbol == "=":
+        # The peer documents a=gt=1&lt=2 and understands a=gt=1&=lt=2; both are meant.
+        name, symbol = "", f"={name}="
+    attribute, operator = name or previous, _SYMBOLS.get(symbol, symbol.strip("="))
+    if attribute == "phoneNumber" and symbol in ("=", "==") and text.endswith("*"):
+        operator, text = "sw", text[:-1]
+    _check_indexed(attribute, operator)
+    return attribute, operator, text
+
+
+def _check_indexed(attribute: str, operator: str) -> None:
+    if attribute not in _INDEXED:
+        raise errors.UnknownAttribute(f"{shown(attribute)}: use {', '.join(_INDEXED)}")
+    if operator not in _OPERATORS:
+        raise errors.UnknownOperator(f"{shown(operator)}: use {', '.join(_OPERATORS)}")
+    if operator not in _INDEXED[attribute]:
+        served = ", ".join(_INDEXED[attribute]) or "no filter"
+        raise errors.FilterNotIndexed(
+            f"{operator} of {attribute}: it has {served}; filter the answer yourself"
+        )
+
+
+def _value(attribute: str, text: str) -> Value:
+    kind = _KINDS.get(attribute, "string")
+    if typed := _TYPE.match(text):
+        text = text[typed.end() :] if typed[1] == kind else ""
+    # An empty value is a caller's unset variable, and an empty list would be read as
+    # "nobody opted out". Of what is not printable, PostgreSQL refuses some.
+    if not text or not text.isprintable():
+        raise errors.InvalidValue(f"{attribute} needs a {kind}, or to be left out")
+    if attribute == "status" and text not in _STATUSES:
+        raise errors.InvalidValue(f"status is in or out, not {shown(text)}")
+    if kind == "number":
+        return _position(text)
+    # A plus sign that was not sent as %2B has become a space.
+    return _time(text) if kind == "date" else re.sub("^ (?=[0-9])", "+", text)
+
+
+def _position(text: str) -> int:
+    if not _POSITION.fullmatch(text):
+        raise errors.InvalidValue(f"{shown(text)} is not a position, such as 12")
+    return int(text)
+
+
+def _time(text: str) -> datetime:
+    with suppress(ValueError, OverflowError):
+        # The plus sign of an offset may have become a space as well.
+        time = datetime.fromisoformat(text[:-6] + text[-6:].replace(" ", "+"))
+        if time.tzinfo:
+            return time.astimezone(UTC)
+    raise errors.InvalidValue(
+        f"{shown(text)} is not a time with an offset, such as 2026-01-31T00:00:00Z"
+    )
+
+
+def _times(conditions: list[tuple[str, Value]]) -> list[datetime]:
+    return [value for _, value in conditions if isinstance(value, datetime)]
+
+
+def _ends(conditions: list[tuple[str, Value]]) -> tuple[Bound | None, Bound | None]:
+    """The widest range in which every condition on one attribute is true."""
+    lowers = [Bound(v, op != "gt") for op, v in conditions if op not in ("lt", "le")]
+    uppers = [Bound(v, op != "lt") for op, v in conditions if op in ("eq", "lt", "le")]
+    # After every text with a prefix comes the prefix with its last character's
+    # successor, which there is: U+10FFFF and U+D7FF are not printable.
+    prefixes = [str(v) for op, v in conditions if op == "sw"]
+    uppers += [Bound(p[:-1] + chr(ord(p[-1]) + 1), inclusive=False) for p in prefixes]
+    return (
+        max(lowers, key=lambda bound: (bound.value, not bound.inclusive), default=None),
+        min(uppers, key=lambda bound: (bound.value, bound.inclusive), default=None),
+    )
+
+
+def _groups(
+    conditions: list[tuple[str, Value]], sort: str | None
+) -> tuple[tuple[Status, ...], ...]:
+    asked = [({value}, op == "eq") for op, value in conditions]
+    statuses = [s for s in _STATUSES if all((s in v) == is_in for v, is_in in asked)]
+    if sort is None:
+        return (tuple(statuses),) if statuses else ()
+    return tuple((status,) for status in sorted(statuses, reverse=sort == "-"))
+
+
+def _sort(text: str | None) -> tuple[str | None, OrderKey | None, bool]:
+    """The sign of a leading ``status``; the key after it, and whether it descends."""
+    names = text.split(",") if text is not None else []
+    keys = [(name.lstrip(" +").removeprefix("-"), "-" in name[:2]) for name in names]
+    ...
+
+
+def _order_by(conditions: _Conditions, sort_key: OrderKey | None) -> OrderKey:
+    """The one key that range, sort and sender, as far as they are given, have."""
+    asked = {key for key in (*_ORDER_KEYS, "updatedSince") if conditions[key]}
+    asked |= {"phoneNumber"} if conditions["sender"] else set()
+    if len(asked) > 1:
+        raise errors.FilterNotIndexed(
+            f"a list is a range over one attribute, not over {' and '.join(asked)} (a "
+            "sender's is over phoneNumber): ask by one, filter the answer by the other"
+        )
+    asked = {"position" if key == "updatedSince" else key for key in asked}
+    order_by = sort_key or next((k for k in _ORDER_KEYS if k in asked), "phoneNumber")
+    if asked - {order_by}:
+        raise errors.SortNotIndexed(
+            f"a list by {asked.pop()} is in its order: sort by it, or by status and it"
+        )
+    return order_by
+
+
+def _window(text: str) -> tuple[int, int]:
+    """Offset and size of ``limit(size)`` or ``limit(start,end)``."""
+    found = _WINDOW.fullmatch(text)
+    offset, size = (int(found[1] or 0), int(found[2])) if found else (0, 0)
+    ...

@@ -1,0 +1,57 @@
+"""The web process: settings become a pool, a store, a handler, an application.
+
+The composition root; nothing else constructs these. Starts while the database is down
+and becomes ready when it is up.
+"""
+
+from collections.abc import AsyncIterator
+
+from aiohttp import web
+
+from ledger.api.consents import ConsentsApi
+from ledger.api.health import HealthApi
+from ledger.api.keys import Keys
+from ledger.api.phone_numbers import PhoneNumbersApi
+from ledger.api.problems import observe
+from ledger.api.read_model import ReadModel
+from ledger.command_handler import CommandHandler
+from ledger.settings import Settings
+from ledger.store.database import open_pool
+from ledger.store.identity import IdentityLoader
+from ledger.store.postgres import PostgresEventStore
+from ledger.store.subscription import Doorbell
+from ledger.webhook.routes import Webhook
+from ledger.webhook.signature import SignatureChecker
+
+
+async def make_app(dsn: str, settings: Settings) -> web.Application:
+    """An application that starts what it needs when it starts, and stops it after.
+
+    ``settings`` must name the Twilio account: ``ledger.__main__`` has seen to that.
+    """
+    pool = await open_pool(dsn, settings, application="consent-ledger web")
+    bell = Doorbell(dsn, "projections_advanced", poll_seconds=settings.poll_seconds)
+    store = PostgresEventStore(pool)
+    identity = IdentityLoader(pool)
+    keys = Keys(pool, settings)
+    handler = CommandHandler(store, identity, settings)
+    read_model = ReadModel(pool, bell, settings)
+    checker = SignatureChecker(settings.signed_url, settings.twilio_tokens())
+
+    async def running(_: web.Application) -> AsyncIterator[None]:
+        # aiohttp has answered every accepted request before it comes back here.
+        async with pool, bell, read_model, handler:
+            yield
+
+    app = web.Application(
+        middlewares=[observe], client_max_size=settings.body_bytes_max
+    )
+    app.cleanup_ctx.append(running)
+    for resource in (
+        Webhook(checker, settings.vocabulary(), handler),
+        PhoneNumbersApi(keys, read_model, store, identity),
+        ConsentsApi(keys, handler, store, read_model),
+        HealthApi(pool, read_model, handler, settings),
+    ):
+        app.router.add_routes(resource.routes())
+    return app

@@ -1,0 +1,55 @@
+"""What a first start without any configuration makes up, and keeps.
+
+Only with the embedded PostgreSQL: a Twilio account, its token and an admin key, random,
+in LEDGER_DATA_DIR, readable by the owner alone. Never used where DATABASE_URL is set.
+"""
+
+import json
+import os
+import secrets
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from ledger.settings import Settings
+
+_FILE = "development.json"
+
+
+def with_development_secrets(settings: Settings) -> Settings:
+    """``settings`` with what is missing made up once and the same ever after."""
+    if not settings.is_embedded:
+        return settings
+    made = _load_or_make(settings.data_dir)
+    update: dict[str, object] = {}
+    if settings.twilio_account_sid is None:
+        update["twilio_account_sid"] = made["accountSid"]
+    if settings.twilio_auth_token is None:
+        update["twilio_auth_token"] = SecretStr(made["authToken"])
+    if settings.admin_key is None:
+        update["admin_key"] = SecretStr(made["adminKey"])
+    return settings.model_copy(update=update)
+
+
+def _load_or_make(data_dir: Path) -> dict[str, str]:
+    path = data_dir / _FILE
+    data_dir.mkdir(parents=True, exist_ok=True)
+    made = {
+        "accountSid": f"AC{secrets.token_hex(16)}",
+        "authToken": secrets.token_hex(16),
+        "adminKey": f"clk_{secrets.token_urlsafe(32)}",
+    }
+    # Written aside and linked into place: of two first starts at once one wins, and a
+    # kill leaves no half of a file.
+    aside = data_dir / f"{_FILE}.{os.getpid()}"
+    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        json.dump(made, file)
+    try:
+        os.link(aside, path)
+    except FileExistsError:
+        pass
+    finally:
+        aside.unlink()
+    kept: dict[str, str] = json.loads(path.read_text())
+    return kept

@@ -1,0 +1,107 @@
+"""Everything that is counted.
+
+Never holds a phone number or a text: a subject is named by its id. Over several
+processes the counts are kept in files (PROMETHEUS_MULTIPROC_DIR, which ``serve`` sets
+before this module is imported) and any process can answer /metrics for all.
+"""
+
+import os
+import time
+from collections.abc import Mapping
+from functools import cache
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+)
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from ledger.command_handler import Receipt
+from ledger.domain.signals import Signal
+
+REQUESTS = Histogram(
+    "ledger_request_seconds",
+    "Time from a request's headers to its answer, in seconds.",
+    ["route", "method", "status"],
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15),
+)
+SIGNALS = Counter(
+    "ledger_signals",
+    "Signals recorded, by what they say and how it was recognised; repeats apart.",
+    ["source", "status", "matched_by", "outcome"],
+)
+QUEUE = Gauge(
+    "ledger_queue_waiting",
+    "Signals waiting to be recorded.",
+    multiprocess_mode="livesum",
+)
+POSITION = Gauge(
+    "ledger_position", "Position of the newest event.", multiprocess_mode="max"
+)
+PROJECTION_POSITION = Gauge(
+    "ledger_projection_position",
+    "Position that a projection has reached.",
+    ["projection"],
+    multiprocess_mode="max",
+)
+PROJECTION_LAG = Gauge(
+    "ledger_projection_lag_events",
+    "Events that a projection has still to apply.",
+    ["projection"],
+    multiprocess_mode="mostrecent",
+)
+PROJECTION_STOPPED = Gauge(
+    "ledger_projection_stopped",
+    "1 where a projection has stopped at an event that it cannot apply.",
+    ["projection"],
+    multiprocess_mode="mostrecent",
+)
+
+
+def observe_request(route: str, method: str, status: int, started: float) -> None:
+    """Count one answered request; ``started`` is its ``time.perf_counter()``."""
+    _request_child(route, method, status).observe(time.perf_counter() - started)
+
+
+def count_signal(signal: Signal, receipt: Receipt) -> None:
+    """Count one recorded signal, or a repeat, or one that changed nothing."""
+    outcome = "ignored"
+    if receipt.position is not None:
+        outcome = "appended" if receipt.is_new else "duplicate"
+    _signal_child(signal.source, signal.status, signal.matched_by, outcome).inc()
+
+
+def metrics() -> bytes:
+    """Every count in Prometheus's text format, of all processes."""
+    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+        return generate_latest()
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry)
+    return generate_latest(registry)
+
+
+# Finding a child by its labels costs more than counting; there are few of them.
+@cache
+def _request_child(route: str, method: str, status: int) -> Histogram:
+    return REQUESTS.labels(route, method, str(status))
+
+
+@cache
+def _signal_child(
+    source: str, status: str, matched_by: str, outcome: str
+) -> Counter:
+    return SIGNALS.labels(source, status, matched_by, outcome)
+
+
+def observe_projections(
+    position: int, projections: Mapping[str, tuple[int, bool]]
+) -> None:
+    """Set the gauges: the ledger's position, each projection's and if it stopped."""
+    POSITION.set(position)
+    for name, (reached, stopped) in projections.items():
+        PROJECTION_POSITION.labels(name).set(reached)
+        PROJECTION_LAG.labels(name).set(max(0, position - reached))
+        PROJECTION_STOPPED.labels(name).set(stopped)

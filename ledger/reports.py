@@ -1,0 +1,121 @@
+"""What the command line prints: tables on a terminal, JSON for a script."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import get_args
+
+import orjson
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from ledger.api.keys import KeyRecord, Role
+from ledger.errors import ConfigurationError, LedgerError
+from ledger.store.database import Connection, translated
+from ledger.store.statements import statement
+
+_READ_STATUS = statement("ledger", "read_status")
+_READ_TOTALS = statement("ledger", "read_totals")
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectionStatus:
+    """Where a projection stands."""
+
+    name: str
+    version: int
+    position: int
+    lag_events: int
+    idle_seconds: float
+    stopped_reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Where the ledger stands."""
+
+    position: int
+    numbers_in: int
+    numbers_out: int
+    projections: list[ProjectionStatus]
+
+    @property
+    def is_well(self) -> bool:
+        """Whether no projection has stopped."""
+        return all(p.stopped_reason is None for p in self.projections)
+
+
+async def read_status(connection: Connection) -> Status:
+    """Read where the ledger and its projections stand.
+
+    Raises:
+        StoreUnavailable: the database cannot be read now.
+    """
+    with translated():
+        rows = await connection.fetch(_READ_STATUS)
+        totals = dict(await connection.fetch(_READ_TOTALS))
+    return Status(
+        position=rows[0]["ledger_position"],
+        numbers_in=totals.get("in", 0),
+        numbers_out=totals.get("out", 0),
+        projections=[ProjectionStatus(*row[1:]) for row in rows if row["name"]],
+    )
+
+
+def print_status(status: Status, *, as_json: bool) -> None:
+    """Show ``status``."""
+    if as_json:
+        typer.echo(_json(asdict(status)))
+        return
+    typer.echo(f"position  {status.position}")
+    typer.echo(f"numbers   {status.numbers_in} in, {status.numbers_out} out")
+    table = Table("projection", "version", "position", "behind", "state")
+    for p in status.projections:
+        state = p.stopped_reason or f"last seen {p.idle_seconds:.0f} s ago"
+        cells = (p.name, p.version, p.position, p.lag_events, state)
+        table.add_row(*map(str, cells))
+    Console().print(table)
+
+
+def print_keys(keys: Sequence[KeyRecord], *, as_json: bool) -> None:
+    """Show every key but its secret."""
+    if as_json:
+        typer.echo(_json([asdict(key) for key in keys]))
+        return
+    table = Table("name", "role", "created", "revoked")
+    for key in keys:
+        revoked = f"{key.revoked_at:%Y-%m-%d %H:%M}Z" if key.revoked_at else ""
+        table.add_row(key.name, key.role, f"{key.created_at:%Y-%m-%d %H:%M}Z", revoked)
+    Console().print(table)
+
+
+def print_key(name: str, role: Role, secret: str, *, as_json: bool) -> None:
+    """Show a new key: alone on standard output, so that a script can keep it."""
+    if as_json:
+        typer.echo(_json({"name": name, "role": role, "key": secret}))
+        return
+    typer.echo(secret)
+    typer.echo("Keep it now: only its hash is stored.", err=True)
+
+
+def role_named(name: str) -> Role:
+    """The role of that name.
+
+    Raises:
+        ConfigurationError: there is none.
+    """
+    for role in get_args(Role):
+        if role == name:
+            known: Role = role
+            return known
+    roles = ", ".join(get_args(Role))
+    raise ConfigurationError(f"{name!r} is not a role; the roles are {roles}")
+
+
+def warn_unreachable(error: LedgerError) -> None:
+    """Say that the service starts without its database."""
+    typer.echo(f"{error.title()}: {error}; starting all the same", err=True)
+
+
+def _json(value: object) -> str:
+    return orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_UTC_Z).decode()

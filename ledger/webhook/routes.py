@@ -1,0 +1,93 @@
+"""``/optInStatus``: verify, parse, record, answer with an empty TwiML.
+
+Never answers 200 before what it acknowledges is durable, and never with a body that
+Twilio would text to the person.
+"""
+
+import logging
+
+from aiohttp import hdrs, web
+
+from ledger.command_handler import CommandHandler
+from ledger.domain.classify import Vocabulary
+from ledger.errors import InvalidSignature, UnsupportedMediaType
+from ledger.observations import count_signal
+from ledger.webhook.parse import UnusableText, first, parse_form, parse_json, parse_text
+from ledger.webhook.signature import Parameters, SignatureChecker, check_body_hash
+
+log = logging.getLogger(__name__)
+
+PATHS = ("/optInStatus", "/twilio/incoming-message")
+SIGNATURE_HEADER = "X-Twilio-Signature"
+
+# "Receive and send nothing": a text/plain answer would be texted to the person
+# (https://www.twilio.com/docs/messaging/twiml).
+_EMPTY_TWIML = b'<?xml version="1.0" encoding="UTF-8"?><Response/>'
+
+
+class Webhook:
+    """Twilio's inbound webhook."""
+
+    def __init__(
+        self,
+        checker: SignatureChecker,
+        vocabulary: Vocabulary,
+        handler: CommandHandler,
+    ) -> None:
+        self._checker = checker
+        self._vocabulary = vocabulary
+        self._handler = handler
+
+    def routes(self) -> list[web.RouteDef]:
+        """POST and GET, on both paths."""
+        return [
+            web.route(method, path, self.receive)
+            for path in PATHS
+            for method in (hdrs.METH_POST, hdrs.METH_GET)
+        ]
+
+    async def receive(self, request: web.Request) -> web.Response:
+        """Record what a text says of consent, and say to Twilio that there is no reply.
+
+        Raises:
+            InvalidSignature: it is not Twilio's; nothing was recorded.
+            UnusableText: it is Twilio's, and names no person or message.
+            StoreUnavailable, QueueFull: not durable; Twilio may try again.
+        """
+        parameters = await self._verified(request)
+        try:
+            signal = parse_text(parameters, self._vocabulary)
+        except UnusableText as error:
+            log.warning(
+                "unusable_text",
+                extra={"reason": str(error), "names": sorted({n for n, _ in parameters})},
+            )
+            raise
+        if signal is not None:
+            receipt = await self._handler.handle(signal)
+            count_signal(signal, receipt)
+        return web.Response(body=_EMPTY_TWIML, content_type="text/xml", charset="utf-8")
+
+    async def _verified(self, request: web.Request) -> Parameters:
+        """The request's parameters, once its signature is known to be Twilio's."""
+        signature = request.headers.get(SIGNATURE_HEADER)
+        if signature is None:
+            raise InvalidSignature(f"{SIGNATURE_HEADER} is missing")
+        body = await request.read()
+        signed: Parameters = ()
+        if request.method != hdrs.METH_POST:
+            parameters = parse_form(request.rel_url.raw_query_string)
+        elif request.content_type == "application/x-www-form-urlencoded":
+            signed = parameters = parse_form(body)
+        elif request.content_type == "application/json":
+            check_body_hash(request.raw_path, body)
+            parameters = parse_json(body)
+        else:
+            raise UnsupportedMediaType(f"{request.content_type} is not read here")
+        self._checker.check(
+            account_sid=first(parameters, "AccountSid"),
+            raw_path=request.raw_path,
+            parameters=signed,
+            signature=signature,
+        )
+        return parameters

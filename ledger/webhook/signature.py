@@ -1,0 +1,102 @@
+"""Whether Twilio made a request: X-Twilio-Signature, checked over the URL it called.
+
+The algorithm is Twilio's (https://www.twilio.com/docs/usage/security) and the reference
+is twilio's own ``RequestValidator``, which decides every case but the everyday one.
+Pure: never reads a request object, a clock or the database. The subtle part is that one
+path: for a plain path the signed text is made once instead of twice per token, in C,
+which is ten times faster; a property test holds it equal to the reference.
+"""
+
+import base64
+import hashlib
+import hmac
+import re
+from collections.abc import Mapping, Sequence
+from urllib.parse import parse_qs, urlsplit, urlunsplit
+
+from multidict import MultiDict
+from twilio.request_validator import RequestValidator
+
+from ledger.errors import InvalidSignature
+
+Parameters = Sequence[tuple[str, str]]
+
+_PLAIN_PATH = re.compile(r"/[A-Za-z0-9/_.-]*", re.ASCII)
+
+
+class SignatureChecker:
+    """Checks signatures made for one public URL.
+
+    ``tokens`` gives the auth tokens of each account, several while one is being
+    rotated: Twilio signs with the primary token of the account that owns the number.
+    """
+
+    def __init__(self, public_url: str, tokens: Mapping[str, Sequence[str]]) -> None:
+        self._public_url = _without_credentials(public_url)
+        self._tokens = {account: tuple(given) for account, given in tokens.items()}
+
+    def check(
+        self,
+        *,
+        account_sid: str,
+        raw_path: str,
+        parameters: Parameters,
+        signature: str | None,
+    ) -> None:
+        """Accept the request or raise.
+
+        ``raw_path`` is path and query as they were sent; ``parameters`` are all of a
+        form's fields, repeated and blank ones too, and none for GET and JSON.
+
+        Raises:
+            InvalidSignature: no signature, an account we do not know, or not Twilio's.
+        """
+        if signature is None:
+            raise InvalidSignature("X-Twilio-Signature is missing")
+        tokens = self._tokens.get(account_sid)
+        if tokens is None:
+            raise InvalidSignature("AccountSid is not one of ours")
+        url = self._public_url + raw_path
+        if _PLAIN_PATH.fullmatch(raw_path) and _any_matches(
+            tokens, _signed_text(url, parameters), signature
+        ):
+            return
+        form = MultiDict(parameters)
+        for token in tokens:
+            if RequestValidator(token).validate(url, form, signature):
+                return
+        raise InvalidSignature("X-Twilio-Signature does not match")
+
+
+def check_body_hash(raw_path: str, body: bytes) -> None:
+    """Accept a JSON body whose hash is in the signed URL, as ``bodySHA256``.
+
+    Raises:
+        InvalidSignature: there is no hash, or it is of another body.
+    """
+    given = parse_qs(urlsplit(raw_path).query).get("bodySHA256", [""])[0]
+    actual = hashlib.sha256(body).hexdigest()
+    if not hmac.compare_digest(given.encode(), actual.encode()):
+        raise InvalidSignature("bodySHA256 is not the hash of the body")
+
+
+def _signed_text(url: str, parameters: Parameters) -> bytes:
+    fields = [name + value for name, value in sorted(set(parameters))]
+    return (url + "".join(fields)).encode("utf-8", "surrogatepass")
+
+
+def _any_matches(tokens: Sequence[str], text: bytes, signature: str) -> bool:
+    given = signature.encode("utf-8", "surrogateescape")
+    return any(
+        hmac.compare_digest(
+            base64.b64encode(hmac.digest(token.encode(), text, "sha1")), given
+        )
+        for token in tokens
+    )
+
+
+def _without_credentials(url: str) -> str:
+    """Twilio drops ``user:password@`` before it signs, and keeps the port."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit((parts.scheme, host, parts.path, "", ""))

@@ -1,0 +1,47 @@
+"""Every event of every number, in order, with both times.
+
+Never holds evidence: personal data is kept once, in the event, and the API reads it
+there for auditors.
+"""
+
+from collections.abc import Sequence
+
+from ledger.store.codec import RecordedEvent
+from ledger.store.database import Connection
+from ledger.store.statements import statement
+
+_TABLE = statement("projections.consent_history", "table")
+_INSERT = statement("projections.consent_history", "insert_events")
+
+
+class ConsentHistory:
+    """See ``projections.projection.Projection``."""
+
+    name = "consent_history"
+    version = 1
+
+    async def create(self, connection: Connection) -> None:
+        """Make the table."""
+        await connection.execute(_TABLE)
+
+    async def apply(
+        self, connection: Connection, events: Sequence[RecordedEvent]
+    ) -> None:
+        """Add a row an event."""
+        rows = [
+            (
+                event.phone_number,
+                position,
+                event.version,
+                event.sender,
+                event.status,
+                event.previous_status,
+                event.occurred_at,
+                event.recorded_at,
+                event.source,
+                event.matched_by,
+                event.actor,
+            )
+            for position, event in events
+        ]
+        await connection.execute(_INSERT, *map(list, zip(*rows, strict=True)))

@@ -1,0 +1,3 @@
+-- Says that the worker of a projection runs, though there is nothing to do.
+-- $1 name text   $2 version integer
+UPDATE projections SET seen_at = clock_timestamp() WHERE name = $1 AND version = $2

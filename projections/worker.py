@@ -1,0 +1,127 @@
+"""Runs one projection: read after the checkpoint, write rows, move on.
+
+Never skips. The subtle part is stopping: an event that cannot be applied is found by
+going one at a time, everything before it is applied, and the projection stands there,
+with the reason for everyone to see, until a release that can apply it is started; an
+outage of the database is waited out instead.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+
+from ledger.domain.ids import Position
+from ledger.errors import StoreUnavailable
+from ledger.settings import Settings
+from ledger.store.codec import RecordedEvent
+from ledger.store.database import Pool, translated
+from ledger.store.event_store import EventStore
+from ledger.store.subscription import Doorbell
+from projections.projection import (
+    Overtaken,
+    Projection,
+    advance,
+    load_checkpoint,
+    say_running,
+    say_stopped,
+)
+
+log = logging.getLogger(__name__)
+
+SEEN_SECONDS = 5.0
+"""How often an idle worker says that it runs."""
+
+
+class Worker:
+    """Keeps one projection up to date for as long as ``run`` runs."""
+
+    def __init__(
+        self,
+        projection: Projection,
+        store: EventStore,
+        pool: Pool,
+        doorbell: Doorbell,
+        settings: Settings,
+    ) -> None:
+        self._projection = projection
+        self._store = store
+        self._pool = pool
+        self._doorbell = doorbell
+        self._settings = settings
+        self._limit = settings.projection_batch_max
+        self._seen = 0.0
+
+    async def run(self) -> None:
+        """Work until cancelled; returns only where the projection has stopped."""
+        while True:
+            try:
+                await self._follow(await load_checkpoint(self._pool, self._projection))
+            except Overtaken:
+                log.info("overtaken", extra={"projection": self._projection.name})
+            except StoreUnavailable as error:
+                log.warning("store_unavailable", extra={"error": str(error)})
+                await asyncio.sleep(self._settings.poll_seconds)
+            except Exception as error:
+                if await self._is_stopped_by(error):
+                    return
+
+    async def catch_up(self) -> Position:
+        """Work until there is nothing more to do; the position reached."""
+        position = await load_checkpoint(self._pool, self._projection)
+        while events := await self._read(position):
+            position = await self._advance(events)
+        return position
+
+    async def _follow(self, position: Position) -> None:
+        while True:
+            rung = self._doorbell.count
+            events = await self._read(position)
+            while events:
+                # Read ahead while the database writes: the two take about as long.
+                reading = asyncio.create_task(self._read(events[-1].position))
+                try:
+                    position = await self._advance(events)
+                except BaseException:
+                    await _abandon(reading)
+                    raise
+                events = await reading
+            await self._say_running()
+            await self._doorbell.wait_after(rung)
+
+    async def _read(self, position: Position) -> list[RecordedEvent]:
+        return await self._store.read_after(position, self._limit)
+
+    async def _advance(self, events: Sequence[RecordedEvent]) -> Position:
+        with translated():
+            async with self._pool.acquire() as connection:
+                position = await advance(connection, self._projection, events)
+        self._seen = time.monotonic()
+        self._limit = min(2 * self._limit, self._settings.projection_batch_max)
+        return position
+
+    async def _say_running(self) -> None:
+        if time.monotonic() - self._seen > SEEN_SECONDS:
+            await say_running(self._pool, self._projection)
+            self._seen = time.monotonic()
+
+    async def _is_stopped_by(self, error: Exception) -> bool:
+        if self._limit > 1:
+            self._limit = 1
+            return False
+        name = self._projection.name
+        log.error("projection_stopped", extra={"projection": name}, exc_info=error)
+        await self._report(f"{type(error).__name__}: {error}")
+        return True
+
+    async def _report(self, reason: str) -> None:
+        while True:
+            try:
+                return await say_stopped(self._pool, self._projection, reason)
+            except StoreUnavailable:
+                await asyncio.sleep(self._settings.poll_seconds)
+
+
+async def _abandon(reading: asyncio.Task[list[RecordedEvent]]) -> None:
+    reading.cancel()
+    await asyncio.gather(reading, return_exceptions=True)

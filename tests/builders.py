@@ -1,0 +1,97 @@
+"""Texts, signals and events with defaults for what a test does not care about."""
+
+import itertools
+import secrets
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from twilio.request_validator import RequestValidator
+
+from ledger.domain.events import ConsentChanged
+from ledger.domain.ids import PhoneNumber, Sender, SubjectId, Version
+from ledger.domain.signals import Signal
+
+ACCOUNT_SID: Final = f"AC{'a' * 32}"
+AUTH_TOKEN: Final = "a-token-for-tests"
+ADMIN_KEY: Final = "clk_an-admin-key-for-tests"
+PUBLIC_URL: Final = "https://sms.example.com"
+NUMBER: Final = PhoneNumber("+14155550100")
+SENDER: Final = Sender("+14155550199")
+PATH: Final = "/optInStatus"
+
+_numbers = itertools.count(1)
+
+
+def text_form(body: str = "STOP", **more: str) -> dict[str, str]:
+    """The form that Twilio posts for an inbound text; a new MessageSid each time."""
+    sid = f"SM{next(_numbers):08x}{secrets.token_hex(12)}"
+    form = {
+        "ToCountry": "US",
+        "ToState": "CA",
+        "SmsMessageSid": sid,
+        "NumMedia": "0",
+        "ToCity": "",
+        "FromZip": "94105",
+        "SmsSid": sid,
+        "FromState": "CA",
+        "SmsStatus": "received",
+        "FromCity": "SAN FRANCISCO",
+        "Body": body,
+        "FromCountry": "US",
+        "To": SENDER,
+        "NumSegments": "1",
+        "MessageSid": sid,
+        "AccountSid": ACCOUNT_SID,
+        "From": NUMBER,
+        "ApiVersion": "2010-04-01",
+    }
+    return form | more
+
+
+def signed(
+    form: Any, *, path: str = PATH, token: str = AUTH_TOKEN, url: str = PUBLIC_URL
+) -> dict[str, str]:
+    """The header with which Twilio signs ``form``, made by twilio's own validator."""
+    signature = RequestValidator(token).compute_signature(url + path, form)
+    return {"X-Twilio-Signature": signature}
+
+
+def signal(**more: Any) -> Signal:
+    """A STOP by text to ``SENDER``; a new key each time."""
+    given: dict[str, Any] = {
+        "key": f"twilio:{ACCOUNT_SID}:SM{next(_numbers)}",
+        "phone_number": NUMBER,
+        "sender": SENDER,
+        "status": "out",
+        "occurred_at": None,
+        "source": "twilio.inbound",
+        "matched_by": "keyword",
+        "actor": "subject",
+        "evidence": {"Body": "STOP"},
+    }
+    return Signal(**(given | more))
+
+
+def consent_changed(subject_id: SubjectId, version: int = 1, **more: Any) -> ConsentChanged:
+    """A STOP as it was recorded on the first day of 2026."""
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    given: dict[str, Any] = {
+        "originator_id": subject_id,
+        "originator_version": Version(version),
+        "timestamp": at,
+        "status": "out",
+        "previous_status": "unknown",
+        "sender": SENDER,
+        "occurred_at": at,
+        "source": "twilio.inbound",
+        "matched_by": "keyword",
+        "actor": "subject",
+        "phone_number": NUMBER,
+        "evidence": {"Body": "STOP"},
+    }
+    return ConsentChanged(**(given | more))
+
+
+def bearer(key: str = ADMIN_KEY) -> dict[str, str]:
+    """The header that carries an API key."""
+    return {"Authorization": f"Bearer {key}"}

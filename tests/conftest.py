@@ -1,0 +1,172 @@
+"""A real PostgreSQL for every test: a fresh clone of a migrated template.
+
+The server is the embedded one, or the one that TEST_DATABASE_URL names (a superuser's
+URL; databases are made and dropped there). Cloned and not rolled back: what is tested is
+commits, notifications and their order.
+"""
+
+import asyncio
+import itertools
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient
+
+from builders import ACCOUNT_SID, ADMIN_KEY, AUTH_TOKEN, PUBLIC_URL
+from ledger.app import make_app
+from ledger.settings import Settings
+from ledger.store.database import Pool, open_pool
+from ledger.store.embedded import SHIPPED_SETTINGS, EmbeddedPostgres
+from ledger.store.postgres import PostgresEventStore
+from ledger.store.subscription import Doorbell
+from projections.__main__ import PROJECTIONS, migrate_all
+from projections.worker import Worker
+
+TEMPLATE: Final = "ledger_template"
+_numbers = itertools.count(1)
+
+Client = TestClient[web.Request, web.Application]
+
+
+@pytest.fixture(scope="session")
+def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A PostgreSQL server that lives as long as the test run."""
+    given = os.environ.get("TEST_DATABASE_URL")
+    if given:
+        yield given
+        return
+    # A test's database is thrown away: what survives a power cut is not tested here.
+    settings = {**SHIPPED_SETTINGS, "fsync": "off", "max_connections": "200"}
+    server = EmbeddedPostgres(tmp_path_factory.mktemp("server"), settings=settings)
+    yield server.start()
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def template(server_url: str) -> str:
+    """The name of a database with every table and no event."""
+
+    async def make() -> None:
+        await _admin(server_url, f"DROP DATABASE IF EXISTS {TEMPLATE} WITH (FORCE)")
+        await _admin(server_url, f"CREATE DATABASE {TEMPLATE} TEMPLATE template0")
+        connection = await asyncpg.connect(at_database(server_url, TEMPLATE))
+        await migrate_all(connection)
+        await connection.close()
+
+    asyncio.run(make())
+    return TEMPLATE
+
+
+@pytest.fixture
+async def dsn(server_url: str, template: str) -> AsyncIterator[str]:
+    """A database of this test's own, migrated and empty."""
+    name = f"ledger_test_{os.getpid()}_{next(_numbers)}"
+    await _admin(server_url, f"CREATE DATABASE {name} TEMPLATE {template}")
+    yield at_database(server_url, name)
+    await _admin(server_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def settings(dsn: str, tmp_path: Path) -> Settings:
+    """Settings for this test's database, with short waits."""
+    return settings_for(dsn, LEDGER_DATA_DIR=str(tmp_path))
+
+
+def settings_for(dsn: str, **more: str) -> Settings:
+    """Settings as an operator would give them, for a database."""
+    return Settings.from_mapping(
+        {
+            "DATABASE_URL": dsn,
+            "PUBLIC_URL": PUBLIC_URL,
+            "TWILIO_ACCOUNT_SID": ACCOUNT_SID,
+            "TWILIO_AUTH_TOKEN": AUTH_TOKEN,
+            "LEDGER_ADMIN_KEY": ADMIN_KEY,
+            "LEDGER_POLL_SECONDS": "0.2",
+            "LEDGER_APPEND_TIMEOUT_SECONDS": "2",
+            "LEDGER_WAIT_SECONDS_MAX": "5",
+            **more,
+        }
+    )
+
+
+@pytest.fixture
+async def pool(dsn: str, settings: Settings) -> AsyncIterator[Pool]:
+    """A pool on this test's database."""
+    async with await open_pool(dsn, settings, application="test") as pool:
+        yield pool
+
+
+@pytest.fixture
+def store(pool: Pool) -> PostgresEventStore:
+    """The event store on this test's database."""
+    return PostgresEventStore(pool)
+
+
+@pytest.fixture
+async def connection(dsn: str) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
+    """A plain connection, for looking behind the store's back."""
+    opened = await asyncpg.connect(dsn)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def client(
+    dsn: str, settings: Settings, aiohttp_client: Callable[..., Awaitable[Client]]
+) -> Client:
+    """A client of the whole web application; no projector runs beside it."""
+    return await aiohttp_client(await make_app(dsn, settings))
+
+
+CatchUp = Callable[[], Awaitable[None]]
+
+
+@pytest.fixture
+def catch_up(
+    dsn: str, settings: Settings, pool: Pool, store: PostgresEventStore
+) -> CatchUp:
+    """Bring every projection up to date, and return when they are."""
+    bell = Doorbell(dsn, "ledger_events", poll_seconds=settings.poll_seconds)
+
+    async def run() -> None:
+        for projection in PROJECTIONS:
+            await Worker(projection, store, pool, bell, settings).catch_up()
+
+    return run
+
+
+@pytest.fixture
+async def projector(
+    dsn: str, settings: Settings, pool: Pool, store: PostgresEventStore
+) -> AsyncIterator[None]:
+    """Every projection kept up to date while the test runs."""
+    async with Doorbell(dsn, "ledger_events", poll_seconds=0.2) as bell:
+        workers = [Worker(p, store, pool, bell, settings) for p in PROJECTIONS]
+        tasks = [asyncio.create_task(worker.run()) for worker in workers]
+        await bell.listening.wait()
+        yield
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def at_database(server_url: str, name: str) -> str:
+    """The same server's URL, for another database."""
+    parts = urlsplit(server_url)
+    # urlunsplit drops the empty host of a socket's URL.
+    url = urlunsplit((parts.scheme, parts.netloc, f"/{name}", parts.query, ""))
+    return url if parts.netloc else url.replace(":/", ":///", 1)
+
+
+async def _admin(server_url: str, statement: str) -> None:
+    connection = await asyncpg.connect(at_database(server_url, "postgres"))
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
