@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 
 from ledger import reports
-from ledger.api.keys import Role, create_key, list_keys, revoke_key
+from ledger.api.keys import create_key, list_keys, revoke_key
 from ledger.development import with_development_secrets
 from ledger.errors import Fault, LedgerError, StoreUnavailable, TryAgain
 from ledger.logs import configure_logging
@@ -26,7 +26,8 @@ from ledger.settings import Settings
 from ledger.simulate import simulate_text
 from ledger.store.database import Connection, connect
 from ledger.store.embedded import EmbeddedPostgres
-from projections.__main__ import migrate_all, project as run_projections
+from projections.__main__ import migrate_all
+from projections.__main__ import project as run_projections
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -151,7 +152,7 @@ def simulate(
 
 @app.command()
 def status(*, as_json: AsJson = False) -> None:
-    """Show the ledger's position, each projection's, and totals; 1 if one has stopped."""
+    """Show position, projections and totals; exit 1 if a projection has stopped."""
     report = _with_connection(reports.read_status)
     reports.print_status(report, as_json=as_json)
     if not report.is_well:

@@ -23,7 +23,7 @@
     │   ├── UnsupportedMediaType
     │   ├── NotAcceptable
     │   └── BodyTooLarge
-    ├── TryAgain                  nothing was recorded for certain; the same call may succeed
+    ├── TryAgain                  nothing was acknowledged; the same call may succeed
     │   ├── StoreUnavailable
     │   ├── QueueFull
     │   └── NotYetProjected
@@ -137,7 +137,7 @@ class Forbidden(RequestRefused):
 
 
 class InvalidSignature(RequestRefused):
-    """The request does not carry a signature that Twilio made for this URL and account."""
+    """The request has no signature that Twilio made for this URL and account."""
 
     code = "invalid_signature"
 

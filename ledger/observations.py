@@ -79,7 +79,7 @@ def metrics() -> bytes:
     if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
         return generate_latest()
     registry = CollectorRegistry()
-    MultiProcessCollector(registry)
+    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     return generate_latest(registry)
 
 
@@ -90,9 +90,7 @@ def _request_child(route: str, method: str, status: int) -> Histogram:
 
 
 @cache
-def _signal_child(
-    source: str, status: str, matched_by: str, outcome: str
-) -> Counter:
+def _signal_child(source: str, status: str, matched_by: str, outcome: str) -> Counter:
     return SIGNALS.labels(source, status, matched_by, outcome)
 
 

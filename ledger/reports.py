@@ -53,7 +53,7 @@ async def read_status(connection: Connection) -> Status:
     """
     with translated():
         rows = await connection.fetch(_READ_STATUS)
-        totals = dict(await connection.fetch(_READ_TOTALS))
+        totals = {row[0]: row[1] for row in await connection.fetch(_READ_TOTALS)}
     return Status(
         position=rows[0]["ledger_position"],
         numbers_in=totals.get("in", 0),

@@ -143,7 +143,7 @@ def _forget_gauges(_: Arbiter, worker: Any) -> None:  # noqa: ANN401 - gunicorn'
     # Imported here: the library looks for its folder when it is imported.
     from prometheus_client.multiprocess import mark_process_dead  # noqa: PLC0415
 
-    mark_process_dead(worker.pid)
+    mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
 
 
 def _greet(settings: Settings) -> None:

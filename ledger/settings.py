@@ -1,8 +1,8 @@
 """Every knob, documented where it is declared; built once, from a mapping.
 
-Never read anywhere else from the environment. The subtle part is what may be left out:
-without ``DATABASE_URL`` the service keeps house in ``LEDGER_DATA_DIR`` and makes what it
-needs; with it, nothing is made up and a missing secret is refused.
+Nothing else reads the environment. The subtle part is what may be left out: without
+``DATABASE_URL`` the service keeps house in ``LEDGER_DATA_DIR`` and makes what it needs;
+with it, nothing is made up and a missing secret is refused.
 """
 
 from collections.abc import Mapping
@@ -61,7 +61,7 @@ class Settings(BaseModel):
     """Further accounts as JSON, {"AC…": "token"}, since Twilio signs a subaccount's
     requests with the subaccount's own token. Default: none."""
 
-    admin_key: SecretStr | None = Field(None, alias="LEDGER_ADMIN_KEY")
+    admin_key: SecretStr | None = Field(None, alias="LEDGER_ADMIN_KEY", min_length=20)
     """An API key with the admin role that needs no `keys create`, 20 characters or
     more. Default with the embedded PostgreSQL: one is made and kept in
     LEDGER_DATA_DIR; with DATABASE_URL: none."""
@@ -95,7 +95,7 @@ class Settings(BaseModel):
     """More keywords that opt in, comma-separated. Default: none but the built-in."""
 
     help_words: Words = Field((), alias="LEDGER_HELP_WORDS")
-    """More keywords that ask for help, comma-separated. Default: none but the built-in."""
+    """More keywords that ask for help, comma-separated. Default: only the built-in."""
 
     out_phrases: Words = Field((), alias="LEDGER_OUT_PHRASES")
     """More phrases that opt out wherever they stand in a text, comma-separated.
@@ -171,7 +171,7 @@ class Settings(BaseModel):
             settings = cls.model_validate(given)
         except ValidationError as error:
             raise ConfigurationError(_explained(error)) from None
-        settings._refuse_made_up_secrets()
+        _refuse_made_up_secrets(settings)
         return settings
 
     @property
@@ -204,16 +204,17 @@ class Settings(BaseModel):
             for account, tokens in given.items()
         }
 
-    def _refuse_made_up_secrets(self) -> None:
-        if self.is_embedded:
-            return
-        for name in ("twilio_account_sid", "twilio_auth_token"):
-            if getattr(self, name) is None:
-                alias = type(self).model_fields[name].alias
-                raise ConfigurationError(
-                    f"{alias} must be set where DATABASE_URL is: signatures are "
-                    "always checked, and a made-up token would refuse every text"
-                )
+
+def _refuse_made_up_secrets(settings: Settings) -> None:
+    if settings.is_embedded:
+        return
+    for name in ("twilio_account_sid", "twilio_auth_token"):
+        if getattr(settings, name) is None:
+            alias = Settings.model_fields[name].alias
+            raise ConfigurationError(
+                f"{alias} must be set where DATABASE_URL is: signatures are always "
+                "checked, and a made-up token would refuse every text"
+            )
 
 
 def _explained(error: ValidationError) -> str:

@@ -16,7 +16,7 @@ _PATH: Final = "/optInStatus"
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=15)
 
 
-async def simulate_text(
+async def simulate_text(  # noqa: PLR0913 - the options of the command
     settings: Settings,
     *,
     number: str,
@@ -73,9 +73,7 @@ async def _post(
         return f"{response.status} {await response.text()}"
 
 
-async def _ask(
-    session: aiohttp.ClientSession, settings: Settings, number: str
-) -> str:
+async def _ask(session: aiohttp.ClientSession, settings: Settings, number: str) -> str:
     if settings.admin_key is None:
         raise ConfigurationError("LEDGER_ADMIN_KEY is needed to ask the API")
     headers = {"Authorization": f"Bearer {settings.admin_key.get_secret_value()}"}

@@ -43,7 +43,7 @@ class Projection(Protocol):
         ...
 
 
-class Overtaken(Exception):  # noqa: N818 - it is an outcome, not an error
+class Overtaken(Exception):
     """Another worker moved the checkpoint first."""
 
 

@@ -62,7 +62,8 @@ class Worker:
             except StoreUnavailable as error:
                 log.warning("store_unavailable", extra={"error": str(error)})
                 await asyncio.sleep(self._settings.poll_seconds)
-            except Exception as error:
+            # Whatever it is, it is shown and the projection stands; it never skips.
+            except Exception as error:  # noqa: BLE001
                 if await self._is_stopped_by(error):
                     return
 

@@ -72,7 +72,9 @@ def signal(**more: Any) -> Signal:
     return Signal(**(given | more))
 
 
-def consent_changed(subject_id: SubjectId, version: int = 1, **more: Any) -> ConsentChanged:
+def consent_changed(
+    subject_id: SubjectId, version: int = 1, **more: Any
+) -> ConsentChanged:
     """A STOP as it was recorded on the first day of 2026."""
     at = datetime(2026, 1, 1, tzinfo=UTC)
     given: dict[str, Any] = {

@@ -1,8 +1,8 @@
 """A real PostgreSQL for every test: a fresh clone of a migrated template.
 
 The server is the embedded one, or the one that TEST_DATABASE_URL names (a superuser's
-URL; databases are made and dropped there). Cloned and not rolled back: what is tested is
-commits, notifications and their order.
+URL; databases are made and dropped there). Cloned and not rolled back: what is tested
+is commits, notifications and their order.
 """
 
 import asyncio
@@ -17,11 +17,11 @@ import asyncpg
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient
-
 from builders import ACCOUNT_SID, ADMIN_KEY, AUTH_TOKEN, PUBLIC_URL
+
 from ledger.app import make_app
 from ledger.settings import Settings
-from ledger.store.database import Pool, open_pool
+from ledger.store.database import Connection, Pool, open_pool
 from ledger.store.embedded import SHIPPED_SETTINGS, EmbeddedPostgres
 from ledger.store.postgres import PostgresEventStore
 from ledger.store.subscription import Doorbell
@@ -109,7 +109,7 @@ def store(pool: Pool) -> PostgresEventStore:
 
 
 @pytest.fixture
-async def connection(dsn: str) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
+async def connection(dsn: str) -> AsyncIterator[Connection]:
     """A plain connection, for looking behind the store's back."""
     opened = await asyncpg.connect(dsn)
     yield opened

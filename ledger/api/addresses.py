@@ -76,7 +76,7 @@ def single_parameters(
     unknown = parameters.keys() - set(allowed)
     if unknown:
         names = ", ".join(sorted(allowed))
-        raise InvalidQuery(f"{sorted(unknown)[0]!r} is not one of: {names}")
+        raise InvalidQuery(f"{min(unknown)!r} is not one of: {names}")
     return parameters
 
 

@@ -1,9 +1,9 @@
 """``PUT``, ``PATCH`` and ``POST`` of ``/PhoneNumbers``: explicit consent.
 
 An application records what a person told it. Nothing is overwritten: an event is
-appended, and the answer is the record that holds after it. The subtle part is repeating:
-with an Idempotency-Key the same call may be made again after any failure and counts
-once; the same key with another consent is refused.
+appended, and the answer is the record that holds after it. The subtle part is
+repeating: with an Idempotency-Key the same call may be made again after any failure and
+counts once; the same key with another consent is refused.
 """
 
 import uuid

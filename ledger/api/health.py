@@ -3,6 +3,8 @@
 The only routes but the webhook that need no key; they name no number.
 """
 
+import contextlib
+
 from aiohttp import web
 
 from ledger.api.answers import of_model
@@ -52,10 +54,9 @@ class HealthApi:
     async def metrics(self, _: web.Request) -> web.Response:
         """Everything that was counted, by all processes."""
         QUEUE.set(self._handler.waiting)
-        try:
-            await self._observe(*await self._read_model.projections())
-        except StoreUnavailable:
-            pass  # The counts are worth having while the database is down, too.
+        # The counts are worth having while the database is down, too.
+        with contextlib.suppress(StoreUnavailable):
+            self._observe(*await self._read_model.projections())
         return web.Response(
             body=metrics(), headers={"Content-Type": "text/plain; version=0.0.4"}
         )
@@ -91,7 +92,7 @@ class HealthApi:
             reasons.append(f"{state.name} is {state.lag_events} events behind")
         return reasons
 
-    async def _observe(self, position: Position, states: list[ProjectionState]) -> None:
+    def _observe(self, position: Position, states: list[ProjectionState]) -> None:
         observe_projections(
             position,
             {s.name: (s.position, s.stopped_reason is not None) for s in states},

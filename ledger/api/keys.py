@@ -62,9 +62,11 @@ class Keys:
     def __init__(self, pool: Pool, settings: Settings) -> None:
         self._pool = pool
         self._seconds = settings.key_cache_seconds
-        self._admin = _digest(settings.admin_key.get_secret_value()) if (
-            settings.admin_key
-        ) else None
+        self._admin = (
+            _digest(settings.admin_key.get_secret_value())
+            if (settings.admin_key)
+            else None
+        )
         self._checked: dict[str, tuple[Principal, float]] = {}
 
     async def require(self, request: web.Request, roles: frozenset[Role]) -> Principal:

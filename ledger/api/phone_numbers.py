@@ -127,7 +127,9 @@ class PhoneNumbersApi:
         if not page:
             return page
         subject = (await self._identity.load()).subject_id(number)
-        streams = await self._store.read_streams({subject: Version(page[0].version - 1)})
+        streams = await self._store.read_streams(
+            {subject: Version(page[0].version - 1)}
+        )
         evidence = {recorded.position: recorded.event for recorded in streams[subject]}
         return [
             event.model_copy(

@@ -9,6 +9,7 @@ import logging
 import secrets
 import time
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 from typing import Final
 
 import orjson
@@ -40,7 +41,11 @@ STATUS: Final[dict[type[errors.LedgerError], int]] = {
 }
 """A class has its own status, or its nearest base's."""
 
-_HTTP_CODES: Final = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
+_HTTP_CODES: Final = {
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "body_too_large",
+}
 _PROCESS = secrets.token_hex(4)
 _numbers = itertools.count(1)
 
@@ -93,7 +98,7 @@ def _of_error(error: errors.LedgerError) -> web.Response:
 
 
 def _of_http(error: web.HTTPException) -> web.StreamResponse:
-    if error.status < 400:
+    if error.status < HTTPStatus.BAD_REQUEST:
         return error
     code = _HTTP_CODES.get(error.status, f"http_{error.status}")
     response = problem(error.status, code, error.reason)
@@ -108,10 +113,15 @@ def _record(
     resource = request.match_info.route.resource
     route = resource.canonical if resource else "unmatched"
     observe_request(route, request.method, response.status, started)
-    level = logging.DEBUG if response.status < 400 else logging.INFO
+    level = logging.DEBUG if response.status < HTTPStatus.BAD_REQUEST else logging.INFO
     if access.isEnabledFor(level):
         # The route's pattern and not the path: the path holds the phone number.
         seconds = round(time.perf_counter() - started, 6)
-        fields = {"request_id": request_id, "method": request.method, "route": route}
-        fields |= {"status": response.status, "seconds": seconds}
+        fields = {
+            "request_id": request_id,
+            "method": request.method,
+            "route": route,
+            "status": response.status,
+            "seconds": seconds,
+        }
         access.log(level, "request", extra=fields)

@@ -14,15 +14,15 @@ import re
 from collections import defaultdict
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from reprlib import repr as shown  # short, and safe to print
 from typing import Final, Literal, TypeAlias
-from urllib.parse import quote, unquote_plus
+from urllib.parse import unquote_plus
 
 import orjson
 
 from ledger import errors
-from ledger.api.formats import Selection, parse_selection
+from ledger.api.formats import Selection, parse_selection, parse_time
 from ledger.domain.ids import Sender, Status
 
 OrderKey = Literal["phoneNumber", "position", "since"]
@@ -38,9 +38,10 @@ OFFSET_MAX: Final = 10_000
 _STATUSES: Final[tuple[Status, ...]] = ("in", "out")
 _ORDER_KEYS: Final[tuple[OrderKey, ...]] = ("phoneNumber", "position", "since")
 _RANGE: Final = ("eq", "gt", "ge", "lt", "le")
-_OPERATORS: Final = (*_RANGE, "ne", "sw", "ct", "ew")
+_SERVED: Final = (*_RANGE, "ne", "sw")
+_OPERATORS: Final = (*_SERVED, "ct", "ew")
 _INDEXED: Final[dict[str, tuple[str, ...]]] = {
-    "phoneNumber": (*_RANGE, "ne", "sw"),
+    "phoneNumber": _SERVED,
     "status": ("eq", "ne"),
     "sender": ("eq",),
     "since": _RANGE,
@@ -54,8 +55,8 @@ _SYMBOLS: Final = {"=": "eq", "==": "eq", "===": "eq", "!=": "ne", "!==": "ne"} 
 }  # fmt: skip
 _KINDS: Final = {"position": "number", "since": "date", "updatedSince": "date"}
 
-_ARGUMENT: Final = re.compile(r"(limit|select|sort)\((.*)\)|(limit|cursor)=(.*)", re.S)
-_CONDITION: Final = re.compile(r"([^=!<>]*)(=?=\w+=|[=!]==?|=|[<>]=?)(.*)", re.S)
+_ARGUMENT: Final = re.compile(r"(limit|select|sort)\((.*)\)|(limit|cursor)=(.*)")
+_CONDITION: Final = re.compile(r"([^=!<>]*)(=?=\w+=|[=!]==?|=|[<>]=?)(.*)", re.DOTALL)
 _TYPE: Final = re.compile("(string|number|date|boolean):")
 _POSITION: Final = re.compile("-?[0-9]{1,18}")  # always within a bigint
 _WINDOW: Final = re.compile("(?:([0-9]{1,9}),)?([0-9]{1,9})")
@@ -71,7 +72,7 @@ class Bound:
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """Where a page ended: the last row's group, order value and phone number."""
+    """Where a page ended: its last row's group, order value (UTC) and number."""
 
     group: int
     value: Value
@@ -103,47 +104,37 @@ class ListQuery:
     def encode(self, cursor: Cursor) -> str:
         """The opaque text by which a client asks for what comes after ``cursor``."""
         # Limit and selection are left out of the digest: pages may differ in them.
-        rows = [self.statuses, self.sender, self.order_by, self.descending, self.lower]
-        rows += [self.upper, sorted(self.excluded), self.updated_since]
+        where = (self.statuses, self.sender, self.lower, self.upper, self.updated_since)
+        rows = (*where, sorted(self.excluded), self.order_by, self.descending)
         digest = hashlib.blake2b(orjson.dumps(rows), digest_size=6).hexdigest()
-        value = cursor.value
-        if isinstance(value, datetime):
-            value = value.astimezone(UTC).isoformat()
-        fields = [cursor.group, str(value), cursor.phone_number, digest]
+        fields = (cursor.group, cursor.value, cursor.phone_number, digest)
         return base64.urlsafe_b64encode(orjson.dumps(fields)).decode().rstrip("=")
 
 
 def parse_query(raw: str) -> ListQuery:
-    """The list that a raw query string asks for.
-
-    Raises:
-        InvalidQuery: or a subclass, and nothing else, whatever the text.
-    """
+    """The list that a raw query string asks for; raises nothing but InvalidQuery."""
     conditions, arguments = _split(raw)
     senders = sorted({str(value) for _, value in conditions["sender"]})
-    sort_groups, sort_key, descending = _sort(arguments.get("sort"))
-    lower, upper = _ends([c for key in _ORDER_KEYS for c in conditions[key]])
+    by_status, sort_key, descending = _sort(arguments.get("sort"))
+    statuses = _groups(conditions["status"], descending=by_status)
+    order_by = _order_by(conditions, sort_key)
+    lower, upper = _ends(conditions[order_by])
+    times = [t for _, t in conditions["updatedSince"] if isinstance(t, datetime)]
     offset, limit = _window(arguments.get("limit", str(LIMIT_DEFAULT)))
     query = ListQuery(
-        statuses=() if len(senders) > 1 else _groups(conditions["status"], sort_groups),
+        statuses=statuses if len(senders) <= 1 else (),
         sender=Sender(senders[0]) if senders else None,
-        order_by=_order_by(conditions, sort_key),
+        order_by=order_by,
         descending=descending,
         lower=lower,
         upper=upper,
         excluded=frozenset(str(value) for _, value in conditions["excluded"]),
-        updated_since=max(_times(conditions["updatedSince"]), default=None),
+        updated_since=max(times, default=None),
         limit=limit,
         offset=offset,
         selection=parse_selection(arguments.get("select"), of_sender=bool(senders)),
     )
     return _continued(query, arguments["cursor"]) if "cursor" in arguments else query
-
-
-def next_page(raw: str, cursor: str) -> str:
-    """The query string of the page after ``raw``'s, fit for a ``Link`` header."""
-    parts = [part for part in raw.split("&") if part and part[:7] != "cursor="]
-    return quote("&".join([*parts, f"cursor={cursor}"]), safe="%&=!(),[]:*+")
 
 
 def _split(raw: str) -> tuple[_Conditions, dict[str, str]]:
@@ -153,8 +144,7 @@ def _split(raw: str) -> tuple[_Conditions, dict[str, str]]:
     parts = [part for part in bare.split("&") if part]
     if len(raw) > QUERY_CHARACTERS_MAX or len(parts) > PARTS_MAX:
         raise errors.InvalidQuery(
-            f"a query has at most {QUERY_CHARACTERS_MAX} characters and {PARTS_MAX} "
-            "parts; POST /PhoneNumbers/check takes many numbers"
+            f"use at most {QUERY_CHARACTERS_MAX} characters and {PARTS_MAX} conditions"
         )
     conditions: _Conditions = defaultdict(list)
     arguments: dict[str, str] = {}
@@ -178,16 +168,19 @@ def _comparison(part: str, previous: str) -> tuple[str, str, str]:
     found = _CONDITION.fullmatch(part)
     if not found or "|" in part or part[0] in "([":
         raise errors.InvalidQuery(
-            f"{shown(part)} is no condition, such as status=out, and none of limit(), "
-            "select() and sort(). Instead of alternatives (|) and groups, ask for each "
-            "of them; without status, a list has both"
+            f"{shown(part)} is no condition (status=out), limit(), select() or sort(). "
+            "Alternatives (|) and groups are not supported: ask for each by itself"
         )
     name, symbol, text = unquote_plus(found[1]), found[2], unquote_plus(found[3])
     if name in _RANGE and symbol == "=":
         # The peer documents a=gt=1&lt=2 and understands a=gt=1&=lt=2; both are meant.
         name, symbol = "", f"={name}="
     attribute, operator = name or previous, _SYMBOLS.get(symbol, symbol.strip("="))
-    if attribute == "phoneNumber" and symbol in ("=", "==") and text.endswith("*"):
+    if (
+        attribute == "phoneNumber"
+        and symbol in ("=", "==", "=eq=")
+        and text.endswith("*")
+    ):
         operator, text = "sw", text[:-1]
     _check_indexed(attribute, operator)
     return attribute, operator, text
@@ -197,11 +190,11 @@ def _check_indexed(attribute: str, operator: str) -> None:
     if attribute not in _INDEXED:
         raise errors.UnknownAttribute(f"{shown(attribute)}: use {', '.join(_INDEXED)}")
     if operator not in _OPERATORS:
-        raise errors.UnknownOperator(f"{shown(operator)}: use {', '.join(_OPERATORS)}")
+        raise errors.UnknownOperator(f"{shown(operator)}: use {', '.join(_SERVED)}")
     if operator not in _INDEXED[attribute]:
-        served = ", ".join(_INDEXED[attribute]) or "no filter"
+        served = ", ".join(_INDEXED[attribute]) or "no operator"
         raise errors.FilterNotIndexed(
-            f"{operator} of {attribute}: it has {served}; filter the answer yourself"
+            f"{attribute} has {served}: filter the answer by {operator} yourself"
         )
 
 
@@ -213,33 +206,16 @@ def _value(attribute: str, text: str) -> Value:
     # "nobody opted out". Of what is not printable, PostgreSQL refuses some.
     if not text or not text.isprintable():
         raise errors.InvalidValue(f"{attribute} needs a {kind}, or to be left out")
-    if attribute == "status" and text not in _STATUSES:
-        raise errors.InvalidValue(f"status is in or out, not {shown(text)}")
-    if kind == "number":
-        return _position(text)
-    # A plus sign that was not sent as %2B has become a space.
-    return _time(text) if kind == "date" else re.sub("^ (?=[0-9])", "+", text)
-
-
-def _position(text: str) -> int:
-    if not _POSITION.fullmatch(text):
-        raise errors.InvalidValue(f"{shown(text)} is not a position, such as 12")
-    return int(text)
-
-
-def _time(text: str) -> datetime:
-    with suppress(ValueError, OverflowError):
-        # The plus sign of an offset may have become a space as well.
-        time = datetime.fromisoformat(text[:-6] + text[-6:].replace(" ", "+"))
-        if time.tzinfo:
-            return time.astimezone(UTC)
-    raise errors.InvalidValue(
-        f"{shown(text)} is not a time with an offset, such as 2026-01-31T00:00:00Z"
-    )
-
-
-def _times(conditions: list[tuple[str, Value]]) -> list[datetime]:
-    return [value for _, value in conditions if isinstance(value, datetime)]
+    match kind:
+        case "number" if _POSITION.fullmatch(text):
+            return int(text)
+        case "date":
+            return parse_time(text)
+        case "string" if attribute != "status" or text in _STATUSES:
+            # A plus sign that was not sent as %2B has become a space.
+            return re.sub("^ (?=[0-9])", "+", text)
+    wanted = "in or out" if attribute == "status" else "a whole number, such as 12"
+    raise errors.InvalidValue(f"{attribute} is {wanted}, not {shown(text)}")
 
 
 def _ends(conditions: list[tuple[str, Value]]) -> tuple[Bound | None, Bound | None]:
@@ -257,42 +233,72 @@ def _ends(conditions: list[tuple[str, Value]]) -> tuple[Bound | None, Bound | No
 
 
 def _groups(
-    conditions: list[tuple[str, Value]], sort: str | None
+    conditions: list[tuple[str, Value]], *, descending: bool | None
 ) -> tuple[tuple[Status, ...], ...]:
-    asked = [({value}, op == "eq") for op, value in conditions]
-    statuses = [s for s in _STATUSES if all((s in v) == is_in for v, is_in in asked)]
-    if sort is None:
+    """The statuses that are asked for, apart from each other if sorted by."""
+    asked = [(value, operator == "eq") for operator, value in conditions]
+    statuses = [s for s in _STATUSES if all((s == v) == same for v, same in asked)]
+    if descending is None:
         return (tuple(statuses),) if statuses else ()
-    return tuple((status,) for status in sorted(statuses, reverse=sort == "-"))
+    return tuple((status,) for status in sorted(statuses, reverse=descending))
 
 
-def _sort(text: str | None) -> tuple[str | None, OrderKey | None, bool]:
-    """The sign of a leading ``status``; the key after it, and whether it descends."""
-    names = text.split(",") if text is not None else []
-    keys = [(name.lstrip(" +").removeprefix("-"), "-" in name[:2]) for name in names]
-    ...
+def _sort(text: str | None) -> tuple[bool | None, OrderKey | None, bool]:
+    """Whether a leading ``status`` descends; the other key, and whether it does."""
+    texts = [] if text is None else text.split(",")
+    keys = [(key.lstrip(" +-"), "-" in key[:2]) for key in texts]
+    by_status = keys.pop(0)[1] if keys and keys[0][0] == "status" else None
+    names = [name for name, _ in keys]
+    order_key = next((key for key in _ORDER_KEYS if names == [key]), None)
+    if keys and not order_key:
+        known = set(names) <= set(_INDEXED)
+        refusal = errors.SortNotIndexed if known else errors.UnknownAttribute
+        raise refusal(
+            f"sort by one of {', '.join(_ORDER_KEYS)}, or by status before it"
+        )
+    return by_status, order_key, bool(keys) and keys[0][1]
 
 
 def _order_by(conditions: _Conditions, sort_key: OrderKey | None) -> OrderKey:
     """The one key that range, sort and sender, as far as they are given, have."""
-    asked = {key for key in (*_ORDER_KEYS, "updatedSince") if conditions[key]}
-    asked |= {"phoneNumber"} if conditions["sender"] else set()
+    asked = [key for key in (*_ORDER_KEYS, "updatedSince") if conditions[key]]
+    if conditions["sender"] and "phoneNumber" not in asked:
+        asked.append("phoneNumber")
     if len(asked) > 1:
         raise errors.FilterNotIndexed(
             f"a list is a range over one attribute, not over {' and '.join(asked)} (a "
             "sender's is over phoneNumber): ask by one, filter the answer by the other"
         )
-    asked = {"position" if key == "updatedSince" else key for key in asked}
-    order_by = sort_key or next((k for k in _ORDER_KEYS if k in asked), "phoneNumber")
-    if asked - {order_by}:
+    keys = ["position" if key == "updatedSince" else key for key in asked]
+    served = next((key for key in _ORDER_KEYS if key in keys), sort_key)
+    if sort_key not in (None, served):
         raise errors.SortNotIndexed(
-            f"a list by {asked.pop()} is in its order: sort by it, or by status and it"
+            f"this list is sorted by {served}, and status first"
         )
-    return order_by
+    return served or "phoneNumber"
 
 
 def _window(text: str) -> tuple[int, int]:
     """Offset and size of ``limit(size)`` or ``limit(start,end)``."""
     found = _WINDOW.fullmatch(text)
-    offset, size = (int(found[1] or 0), int(found[2])) if found else (0, 0)
-    ...
+    start, end = (int(found[1] or 0), int(found[2])) if found else (0, 0)
+    if not 1 <= end - start <= LIMIT_MAX or start > OFFSET_MAX:
+        raise errors.InvalidLimit(
+            f"{shown(text)}: ask for 1 to {LIMIT_MAX} records from {OFFSET_MAX} or "
+            "before, and go on with the cursor in the Link header"
+        )
+    return start, end - start
+
+
+def _continued(query: ListQuery, text: str) -> ListQuery:
+    """The query after a cursor, which must be what ``encode`` writes, to the letter."""
+    with suppress(ValueError, TypeError, OverflowError, errors.InvalidValue):
+        fields = base64.b64decode(text + "=" * (-len(text) % 4), b"-_", validate=True)
+        group, value, number, _ = orjson.loads(fields)
+        if query.order_by != "phoneNumber":
+            value = _value(query.order_by, str(value))
+        cursor = Cursor(int(group), value, str(number))
+        known = cursor.group in range(len(query.statuses)) and "\0" not in number
+        if known and query.encode(cursor) == text:
+            return replace(query, after=cursor, offset=0)
+    raise errors.InvalidCursor("leave it out to begin again, with any query")

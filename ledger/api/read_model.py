@@ -134,7 +134,7 @@ def _sender(
     )
 
 
-def _state(
+def _state(  # noqa: PLR0913, PLR0917 - the columns of its row
     ledger_position: int,
     name: str,
     version: int,

@@ -15,8 +15,11 @@ Meaning = Literal["out", "in", "help"]
 MatchedBy = Literal["optOutType", "keyword", "freeText", "explicit", "error21610"]
 
 OUT_WORDS: Final = frozenset(
-    "stop stopall unsubscribe cancel end quit revoke optout arret arrêt".split()
-    + ["opt out", "opt-out"]
+    (
+        *"stop stopall unsubscribe cancel end quit revoke optout arret arrêt".split(),
+        "opt out",
+        "opt-out",
+    )
 )
 """Twilio's default stop words, the FCC's "opt out" (47 CFR 64.1200(a)(10)), French."""
 
@@ -82,16 +85,20 @@ OUT_PHRASES: Final = frozenset(
         "no mas mensajes",
     )
 )
-"""Words in a row that a reasonable person reads as a revocation, as ``_words`` splits."""
+"""Words in a row that a reasonable person reads as a revocation."""
 
 _FILLERS: Final = frozenset(
-    "please pls plz now thanks thank you it this that these all the texts text messages "
-    "message me i said want to just already immediately and ok okay hey hi s il vous "
-    "plait por favor".split()
+    "please pls plz now thanks thank you it this that these all the texts text "
+    "messages message me i said want to just already immediately and ok okay hey hi "
+    "s il vous plait por favor".split()
 )
 _STOP_WORDS: Final = frozenset("stop stopall unsubscribe optout arret arrêt".split())
 
-_OPT_OUT_TYPES: Final[dict[str, Meaning]] = {"STOP": "out", "START": "in", "HELP": "help"}
+_OPT_OUT_TYPES: Final[dict[str, Meaning]] = {
+    "STOP": "out",
+    "START": "in",
+    "HELP": "help",
+}
 _EDGES = re.compile(r"^[\W_]+|[\W_]+$")
 _SPLIT = re.compile(r"[\W_]+")
 
@@ -109,9 +116,13 @@ class Vocabulary:
 
     def __post_init__(self) -> None:
         """Compile the phrases once: thousands of texts a second are matched."""
-        phrases = sorted({" ".join(_words(phrase)) for phrase in self.out_phrases} - {""})
+        phrases = sorted(
+            {" ".join(_words(phrase)) for phrase in self.out_phrases} - {""}
+        )
         pattern = "|".join(map(re.escape, phrases)) or "(?!)"
-        object.__setattr__(self, "_phrases", re.compile(rf"(?:^| )(?:{pattern})(?: |$)"))
+        object.__setattr__(
+            self, "_phrases", re.compile(rf"(?:^| )(?:{pattern})(?: |$)")
+        )
 
     def with_more(
         self,

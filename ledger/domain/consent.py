@@ -76,7 +76,9 @@ def nobody(subject_id: SubjectId) -> Subject:
 def evolve(subject: Subject, event: ConsentChanged) -> Subject:
     """The subject after one more event of its stream."""
     fact = Fact(event.occurred_at, event.version, event.status)
-    return Subject(subject.id, event.version, with_fact(subject.facts, event.sender, fact))
+    return Subject(
+        subject.id, event.version, with_fact(subject.facts, event.sender, fact)
+    )
 
 
 def with_fact(facts: Facts, sender: Sender, fact: Fact) -> Facts:

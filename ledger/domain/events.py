@@ -8,7 +8,7 @@ requires, is the ledger's *recorded at*.
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from eventsourcing.domain import DomainEvent
 
@@ -51,7 +51,7 @@ class ConsentChanged(DomainEvent):
     @property
     def recorded_at(self) -> datetime:
         """When the ledger wrote it, in UTC, by the database's clock."""
-        return cast("datetime", self.timestamp)
+        return self.timestamp
 
     def mutate(self, subject: "Subject | None") -> "Subject":
         """Fold into ``subject``: what the library's repository calls."""

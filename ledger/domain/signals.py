@@ -21,12 +21,12 @@ class Signal:
     """Something that arrived and may change consent: a text, a call, an import row."""
 
     key: str
-    """Names the fact once and for ever: a repeat answers with the first one's position."""
+    """Names the fact for ever: a repeat answers with the first one's position."""
     phone_number: PhoneNumber
     sender: Sender
     status: Status
     occurred_at: datetime | None
-    """When the person did it, in UTC; None where that is when it is recorded (a text)."""
+    """When the person did it, in UTC; None where that is when it is recorded."""
     source: Source
     matched_by: MatchedBy
     actor: str
@@ -35,4 +35,4 @@ class Signal:
     undoes_out: bool = True
     """False for a YES to a toll-free number: the carrier goes on blocking after it."""
     expected_version: Version | None = None
-    """Record it only if the subject's stream has exactly this many events (If-Match)."""
+    """Record it only if the subject's stream has just so many events (If-Match)."""

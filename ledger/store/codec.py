@@ -14,7 +14,6 @@ from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import orjson
-from eventsourcing.domain import DomainEvent
 from eventsourcing.utils import get_topic
 
 from ledger.domain.consent import Proposal
@@ -26,7 +25,7 @@ STATE_HEAD: Final = b'{"timestamp":{"_type_":"datetime_iso","_data_":"'
 STATE_MIDDLE: Final = b'"},"occurred_at":{"_type_":"datetime_iso","_data_":"'
 _STATE_TAIL: Final = b'"},'
 
-_CLASSES: Final[dict[str, type[DomainEvent]]] = {
+_CLASSES: Final[dict[str, type[ConsentChanged]]] = {
     get_topic(event_class): event_class for event_class in (ConsentChanged,)
 }
 
@@ -113,7 +112,7 @@ def _dates(state: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, str]]]:
 
 
 def _upcast(
-    event_class: type[DomainEvent], state: dict[str, Any], row: StoredRow
+    event_class: type[ConsentChanged], state: dict[str, Any], row: StoredRow
 ) -> None:
     current: int = getattr(event_class, "class_version", 1)
     stored: int = state.pop("class_version", 1)

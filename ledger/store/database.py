@@ -15,8 +15,12 @@ from ledger.errors import StoreUnavailable
 from ledger.settings import Settings
 
 if TYPE_CHECKING:
+    from asyncpg.pool import PoolConnectionProxy
+
     Pool = asyncpg.Pool[asyncpg.Record]
-    Connection = asyncpg.Connection[asyncpg.Record]
+    Connection = (
+        asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]
+    )
 else:
     Pool = asyncpg.Pool
     Connection = asyncpg.Connection
@@ -45,7 +49,7 @@ _PASSING = frozenset(
 )
 
 
-class _PooledConnection(asyncpg.Connection):  # type: ignore[type-arg]
+class _PooledConnection(asyncpg.Connection):
     """A connection that goes back to the pool without a round trip.
 
     asyncpg resets a connection on release with a query of its own; ours never change
@@ -58,7 +62,7 @@ class _PooledConnection(asyncpg.Connection):  # type: ignore[type-arg]
 
 
 async def open_pool(dsn: str, settings: Settings, *, application: str) -> Pool:
-    """A pool that connects when it is first needed, so a start outlives a down database."""
+    """A pool that connects when it is first needed, so a start needs no database."""
     return await asyncpg.create_pool(
         dsn,
         min_size=0,

@@ -45,8 +45,8 @@ class EventStore(Protocol):
 
         Atomicity: what is ``Appended`` is in the ledger with the key of its signal, in
         one transaction; the rest is not there at all, and does not hold back the rest.
-        Ordering: positions are gapless, in commit order and in the order of ``entries``;
-        recorded at never decreases with position.
+        Ordering: positions are gapless, in commit order and in the order of
+        ``entries``; recorded at never decreases with position.
         Durability: on return the transaction is committed with synchronous_commit=on.
         Retries: safe after any error, since a key counts once.
         Cancellation: leaves it unknown whether the batch was committed, as a lost

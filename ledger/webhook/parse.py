@@ -65,7 +65,7 @@ def parse_text(parameters: Parameters, vocabulary: Vocabulary) -> Signal | None:
     Raises:
         UnusableText: From or the message's SID is missing, or an address is too long.
     """
-    fields = {name: value for name, value in reversed(parameters)}
+    fields = dict(reversed(parameters))
     message_sid = next(filter(None, map(fields.get, _MESSAGE_SIDS)), "")
     address = _address(fields, "From")
     if not message_sid or not address:

@@ -60,7 +60,10 @@ class Webhook:
         except UnusableText as error:
             log.warning(
                 "unusable_text",
-                extra={"reason": str(error), "names": sorted({n for n, _ in parameters})},
+                extra={
+                    "reason": str(error),
+                    "names": sorted({n for n, _ in parameters}),
+                },
             )
             raise
         if signal is not None:
