@@ -7,6 +7,7 @@ failed, a name is not known), 2 wrong usage, 3 the settings or the schema do not
 
 import asyncio
 import os
+import signal
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ from ledger.development import with_development_secrets
 from ledger.errors import Fault, LedgerError, StoreUnavailable, TryAgain
 from ledger.logs import configure_logging
 from ledger.migrations import check_schema
-from ledger.serve import Server
+from ledger.serve import Server, listen
 from ledger.settings import Settings
 from ledger.simulate import simulate_text
 from ledger.store.database import Connection, connect
@@ -44,6 +45,8 @@ Result = TypeVar("Result")
 
 def main() -> NoReturn:
     """Run the command line; an error becomes one sentence and an exit code."""
+    # As Ctrl-C does: whoever has started the embedded server leaves it in order.
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         app()
     except LedgerError as error:
@@ -66,9 +69,11 @@ def serve(
     """Serve the webhook and the API, with the projections beside them."""
     settings = with_development_secrets(_settings(workers=workers, port=port))
     configure_logging(settings.log_level)
-    with _database(settings) as (dsn, embedded):
-        asyncio.run(_prepare(dsn, settings))
-        Server(settings, dsn, embedded).run()
+    with listen(settings) as listener:
+        settings = settings.model_copy(update={"port": listener.getsockname()[1]})
+        with _database(settings) as (dsn, embedded):
+            asyncio.run(_prepare(dsn, settings))
+            Server(settings, dsn, embedded, listener).run()
 
 
 @app.command()
@@ -83,6 +88,12 @@ def project(
     configure_logging(settings.log_level)
     with _database(settings) as (dsn, _):
         asyncio.run(run_projections(dsn, settings, ends_with_input=child))
+
+
+@app.command(hidden=True)
+def revive() -> None:
+    """Start the embedded server that was killed under a running ``serve``, and end."""
+    EmbeddedPostgres(_settings().data_dir).start()
 
 
 @app.command()
@@ -157,6 +168,10 @@ def status(*, as_json: AsJson = False) -> None:
     reports.print_status(report, as_json=as_json)
     if not report.is_well:
         raise typer.Exit(1)
+
+
+def _terminate(signum: int, _: object) -> NoReturn:
+    sys.exit(128 + signum)
 
 
 def _settings(**overrides: object) -> Settings:

@@ -3,16 +3,21 @@
 gunicorn starts, watches and replaces the web processes; a thread does the same for the
 projector and the embedded PostgreSQL. Stopping is in the order of the flow: the web
 processes answer what they accepted, then the projector ends, then (by whoever started
-it) the database. The subtle part is who survives whom: a projector whose parent was
-killed notices that its standard input has closed, and ends, so nothing is left behind.
+it) the database. The subtle part is who survives whom when we are killed: the web
+processes notice, answer and end; the projector's standard input closes with the last of
+them, and being the last who uses it, the projector stops the database.
 """
 
+import errno
+import logging
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -21,31 +26,67 @@ from aiohttp import web
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 
+from ledger.errors import ConfigurationError
 from ledger.settings import Settings
 from ledger.store.embedded import EmbeddedPostgres
 
+log = logging.getLogger(__name__)
+
+_BACKLOG = 2048
+_PORT_SECONDS_MAX = 3.0
+_PORT_POLL_SECONDS = 0.05
 _WATCH_SECONDS = 0.5
+
+
+def listen(settings: Settings) -> socket.socket:
+    """Take the port, before anything is started that another service may be using.
+
+    The web processes of a service that was killed hold it for a second or so.
+
+    Raises:
+        ConfigurationError: it cannot be had.
+    """
+    address = (settings.host, settings.port)
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    deadline = time.monotonic() + _PORT_SECONDS_MAX
+    while True:
+        try:
+            return socket.create_server(address, family=family, backlog=_BACKLOG)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or time.monotonic() > deadline:
+                raise ConfigurationError(
+                    f"cannot listen on {settings.host}:{settings.port}: "
+                    f"{error.strerror}; stop who does, or set LEDGER_PORT"
+                ) from error
+        time.sleep(_PORT_POLL_SECONDS)
 
 
 class Server:
     """Everything that ``serve`` keeps running."""
 
     def __init__(
-        self, settings: Settings, dsn: str, embedded: EmbeddedPostgres | None
+        self,
+        settings: Settings,
+        dsn: str,
+        embedded: EmbeddedPostgres | None,
+        listener: socket.socket,
     ) -> None:
         self._settings = settings
         self._dsn = dsn
+        self._listener = listener
         self._watcher = _Watcher(settings, embedded)
 
     def run(self) -> None:
         """Run until SIGTERM or SIGINT; all has ended, but the database, on return."""
-        counts = tempfile.mkdtemp(prefix="consent-ledger-metrics-")
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = counts
-        _greet(self._settings)
-        self._watcher.start()
         owner = os.getpid()
+        counts = tempfile.mkdtemp(prefix="consent-ledger-metrics-")
         try:
-            _Gunicorn(self._settings, self._make_app).run()
+            os.environ["PROMETHEUS_MULTIPROC_DIR"] = counts
+            self._watcher.start()
+            _greet(self._settings)
+            # Ours no more: gunicorn closes it when it is to stop accepting.
+            descriptor = self._listener.detach()
+            _Gunicorn(self._settings, self._make_app, descriptor).run()
         finally:
             # A web process is a fork and leaves through here as well.
             if os.getpid() == owner:
@@ -60,13 +101,22 @@ class Server:
 
 
 class _Watcher:
-    """Keeps the projector, and the embedded PostgreSQL, running."""
+    """Keeps the projector, and the embedded PostgreSQL, running.
+
+    By processes and never in its thread: gunicorn's main thread forks, and a fork would
+    keep whatever lock is held at that moment; and it waits for any child, so that
+    nobody else here can rely on an exit code.
+    """
 
     def __init__(self, settings: Settings, embedded: EmbeddedPostgres | None) -> None:
         self._settings = settings
         self._embedded = embedded
         self._stopping = threading.Event()
         self._projector: subprocess.Popen[bytes] | None = None
+        self._reviver: subprocess.Popen[bytes] | None = None
+        # The web processes inherit the writing end and nobody ever writes: it closes
+        # when the last of us is gone.
+        self._input, self._input_end = os.pipe()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
     def start(self) -> None:
@@ -77,49 +127,64 @@ class _Watcher:
         """Let the projector finish its batch, then end it."""
         self._stopping.set()
         self._thread.join()
-        if self._projector is None:
-            return
-        self._projector.terminate()
+        for process in (self._reviver, self._projector):
+            if process is not None:
+                self._end(process)
+
+    def _end(self, process: subprocess.Popen[bytes]) -> None:
+        process.terminate()
         try:
-            self._projector.wait(self._settings.stop_seconds_max)
+            process.wait(self._settings.stop_seconds_max)
         except subprocess.TimeoutExpired:
-            self._projector.kill()
+            process.kill()
 
     def _watch(self) -> None:
         while not self._stopping.is_set():
-            if self._embedded is not None and not self._embedded.is_running():
-                self._embedded.start()
-            if self._settings.project_in_serve and not self._is_projecting():
-                self._projector = self._start_projector()
+            try:
+                self._start_what_died()
+            except OSError:  # no process or memory to be had now
+                log.exception("start_failed")
             self._stopping.wait(_WATCH_SECONDS)
 
-    def _is_projecting(self) -> bool:
-        return self._projector is not None and self._projector.poll() is None
+    def _start_what_died(self) -> None:
+        embedded = self._embedded
+        if embedded and not _lives(self._reviver) and not embedded.is_running():
+            self._reviver = self._spawn("revive")
+        if self._settings.project_in_serve and not _lives(self._projector):
+            self._projector = self._spawn("project", "--child")
 
-    def _start_projector(self) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            [sys.executable, "-m", "ledger", "project", "--child"],
-            stdin=subprocess.PIPE,
+    def _spawn(self, *command: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(  # noqa: S603 every argument is ours
+            [sys.executable, "-m", "ledger", *command],
+            stdin=self._input,
             # Ctrl-C is the parent's to handle, and it stops us in order.
             start_new_session=True,
         )
+
+
+def _lives(process: subprocess.Popen[bytes] | None) -> bool:
+    return process is not None and process.poll() is None
 
 
 class _Gunicorn(BaseApplication):  # type: ignore[misc] # it has no types
     """gunicorn, configured by our settings alone."""
 
     def __init__(
-        self, settings: Settings, factory: Callable[[], Awaitable[web.Application]]
+        self,
+        settings: Settings,
+        factory: Callable[[], Awaitable[web.Application]],
+        descriptor: int,
     ) -> None:
         self._settings = settings
         self._factory = factory
+        self._descriptor = descriptor
         super().__init__()
 
     def load_config(self) -> None:
         """What gunicorn needs to know."""
         settings = self._settings
         values: dict[str, Any] = {
-            "bind": f"{settings.host}:{settings.port}",
+            "bind": f"fd://{self._descriptor}",
             "workers": settings.workers,
             "worker_class": "aiohttp.GunicornUVLoopWebWorker",
             "graceful_timeout": settings.stop_seconds_max,

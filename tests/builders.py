@@ -7,9 +7,11 @@ from typing import Any, Final
 
 from twilio.request_validator import RequestValidator
 
+from ledger.domain.consent import Subject, decide, nobody
 from ledger.domain.events import ConsentChanged
 from ledger.domain.ids import PhoneNumber, Sender, SubjectId, Version
 from ledger.domain.signals import Signal
+from ledger.store.codec import Entry, encode
 
 ACCOUNT_SID: Final = f"AC{'a' * 32}"
 AUTH_TOKEN: Final = "a-token-for-tests"
@@ -92,6 +94,14 @@ def consent_changed(
         "evidence": {"Body": "STOP"},
     }
     return ConsentChanged(**(given | more))
+
+
+def entry(subject: Subject | SubjectId, **more: Any) -> Entry:
+    """What the store is given for ``signal(**more)`` of a subject, or of a new one."""
+    known = subject if isinstance(subject, Subject) else nobody(subject)
+    given = signal(**more)
+    [proposal] = decide(known, given)
+    return encode(given.key, proposal)
 
 
 def bearer(key: str = ADMIN_KEY) -> dict[str, str]:

@@ -156,6 +156,13 @@ async def projector(
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
+async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
+    """Return once ``condition`` holds, looked at every few milliseconds for 10 s."""
+    async with asyncio.timeout(10):
+        while not await condition():  # noqa: ASYNC110 - it is in another process
+            await asyncio.sleep(0.005)
+
+
 def at_database(server_url: str, name: str) -> str:
     """The same server's URL, for another database."""
     parts = urlsplit(server_url)

@@ -88,13 +88,11 @@ class Selection:
 
     def of(self, record: Mapping[str, object]) -> object:
         """A record as its selected columns: an object, an array or a single value."""
-        match self.shape:
-            case "objects":
-                return {column: record[column] for column in self.columns}
-            case "arrays":
-                return [record[column] for column in self.columns]
-            case "values":
-                return record[self.columns[0]]
+        if self.shape == "values":
+            return record[self.columns[0]]
+        if self.shape == "arrays":
+            return [record[column] for column in self.columns]
+        return {column: record[column] for column in self.columns}
 
 
 def parse_selection(text: str | None, *, of_sender: bool) -> Selection:

@@ -1,11 +1,11 @@
 """What a list is asked for: a raw query string becomes one ``ListQuery``.
 
-Reads the REST queries that clients of HarperDB/twilio-sms send, and refuses, with what
-to do instead, those that no index serves. Never reads a table and never makes SQL: a
-``ListQuery`` is a range over one order key, and the statements are fixed files. Two
-subtle parts. A prefix becomes a range by code point, so phone numbers must be compared
-with the collation "C". And a cursor carries a digest of the query that it continues: it
-is neither secret nor signed, as a forged one only skips rows of the forger's own list.
+Reads the queries that clients of HarperDB/twilio-sms send, and refuses, with what to do
+instead, those that no index serves. Never makes SQL: a ``ListQuery`` is a range over
+one order key, for statements that are fixed files. Two subtle parts: a prefix becomes a
+range by code point, so phone numbers must be compared with the collation "C"; and a
+cursor is tied to its query by a digest, but is neither secret nor signed, as a forged
+one only skips rows of the forger's own list.
 """
 
 import base64
@@ -40,16 +40,15 @@ _ORDER_KEYS: Final[tuple[OrderKey, ...]] = ("phoneNumber", "position", "since")
 _RANGE: Final = ("eq", "gt", "ge", "lt", "le")
 _SERVED: Final = (*_RANGE, "ne", "sw")
 _OPERATORS: Final = (*_SERVED, "ct", "ew")
-_INDEXED: Final[dict[str, tuple[str, ...]]] = {
+_INDEXED: Final[dict[str, tuple[str, ...]]] = {  # the operators of each attribute
     "phoneNumber": _SERVED,
     "status": ("eq", "ne"),
     "sender": ("eq",),
     "since": _RANGE,
     "position": _RANGE,
-    "version": (),
+    "version": (),  # can be selected
     "updatedSince": ("eq",),
 }
-"""The operators that an index serves, for each attribute."""
 _SYMBOLS: Final = {"=": "eq", "==": "eq", "===": "eq", "!=": "ne", "!==": "ne"} | {
     ">": "gt", ">=": "ge", "<": "lt", "<=": "le"
 }  # fmt: skip
@@ -105,7 +104,7 @@ class ListQuery:
         """The opaque text by which a client asks for what comes after ``cursor``."""
         # Limit and selection are left out of the digest: pages may differ in them.
         where = (self.statuses, self.sender, self.lower, self.upper, self.updated_since)
-        rows = (*where, sorted(self.excluded), self.order_by, self.descending)
+        rows = (*where, sorted(self.excluded), self.order_by, self.descending, cursor)
         digest = hashlib.blake2b(orjson.dumps(rows), digest_size=6).hexdigest()
         fields = (cursor.group, cursor.value, cursor.phone_number, digest)
         return base64.urlsafe_b64encode(orjson.dumps(fields)).decode().rstrip("=")
@@ -226,10 +225,9 @@ def _ends(conditions: list[tuple[str, Value]]) -> tuple[Bound | None, Bound | No
     # successor, which there is: U+10FFFF and U+D7FF are not printable.
     prefixes = [str(v) for op, v in conditions if op == "sw"]
     uppers += [Bound(p[:-1] + chr(ord(p[-1]) + 1), inclusive=False) for p in prefixes]
-    return (
-        max(lowers, key=lambda bound: (bound.value, not bound.inclusive), default=None),
-        min(uppers, key=lambda bound: (bound.value, bound.inclusive), default=None),
-    )
+    lower = max(lowers, key=lambda end: (end.value, not end.inclusive), default=None)
+    upper = min(uppers, key=lambda end: (end.value, end.inclusive), default=None)
+    return lower, upper
 
 
 def _groups(
@@ -253,28 +251,24 @@ def _sort(text: str | None) -> tuple[bool | None, OrderKey | None, bool]:
     if keys and not order_key:
         known = set(names) <= set(_INDEXED)
         refusal = errors.SortNotIndexed if known else errors.UnknownAttribute
-        raise refusal(
-            f"sort by one of {', '.join(_ORDER_KEYS)}, or by status before it"
-        )
+        raise refusal(f"sort by status or not, then by {' or '.join(_ORDER_KEYS)}")
     return by_status, order_key, bool(keys) and keys[0][1]
 
 
 def _order_by(conditions: _Conditions, sort_key: OrderKey | None) -> OrderKey:
-    """The one key that range, sort and sender, as far as they are given, have."""
+    """The one key that the range, the sort and the sender, where given, allow."""
     asked = [key for key in (*_ORDER_KEYS, "updatedSince") if conditions[key]]
     if conditions["sender"] and "phoneNumber" not in asked:
         asked.append("phoneNumber")
     if len(asked) > 1:
         raise errors.FilterNotIndexed(
-            f"a list is a range over one attribute, not over {' and '.join(asked)} (a "
-            "sender's is over phoneNumber): ask by one, filter the answer by the other"
+            f"a list is a range over one attribute, not {' and '.join(asked)} (with a "
+            "sender, phoneNumber): ask by one, and filter the answer by the other"
         )
     keys = ["position" if key == "updatedSince" else key for key in asked]
     served = next((key for key in _ORDER_KEYS if key in keys), sort_key)
     if sort_key not in (None, served):
-        raise errors.SortNotIndexed(
-            f"this list is sorted by {served}, and status first"
-        )
+        raise errors.SortNotIndexed(f"sort by {served}, or by status and {served}")
     return served or "phoneNumber"
 
 
@@ -295,8 +289,8 @@ def _continued(query: ListQuery, text: str) -> ListQuery:
     with suppress(ValueError, TypeError, OverflowError, errors.InvalidValue):
         fields = base64.b64decode(text + "=" * (-len(text) % 4), b"-_", validate=True)
         group, value, number, _ = orjson.loads(fields)
-        if query.order_by != "phoneNumber":
-            value = _value(query.order_by, str(value))
+        by_number = query.order_by == "phoneNumber"
+        value = str(number) if by_number else _value(query.order_by, str(value))
         cursor = Cursor(int(group), value, str(number))
         known = cursor.group in range(len(query.statuses)) and "\0" not in number
         if known and query.encode(cursor) == text:

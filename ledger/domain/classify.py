@@ -46,9 +46,8 @@ OUT_PHRASES: Final = frozenset(
         "lose my number",
         "take me off",
         "take my number off",
+        "opt out",
         "opt me out",
-        "want to opt out",
-        "like to opt out",
         "opting out",
         "unsubscribe me",
         "want to unsubscribe",
@@ -92,7 +91,7 @@ _FILLERS: Final = frozenset(
     "messages message me i said want to just already immediately and ok okay hey hi "
     "s il vous plait por favor".split()
 )
-_STOP_WORDS: Final = frozenset("stop stopall unsubscribe optout arret arrêt".split())
+_STOP_WORDS: Final = frozenset("stop stopall unsubscribe optout arret".split())
 
 _OPT_OUT_TYPES: Final[dict[str, Meaning]] = {
     "STOP": "out",
@@ -135,9 +134,9 @@ class Vocabulary:
     ) -> "Vocabulary":
         """This vocabulary and more of each kind, in any spelling."""
         return Vocabulary(
-            out_words=self.out_words | set(map(keyword_of, out_words)),
-            in_words=self.in_words | set(map(keyword_of, in_words)),
-            help_words=self.help_words | set(map(keyword_of, help_words)),
+            out_words=self.out_words | _keywords(out_words),
+            in_words=self.in_words | _keywords(in_words),
+            help_words=self.help_words | _keywords(help_words),
             out_phrases=self.out_phrases | set(out_phrases),
             free_text=free_text,
         )
@@ -197,8 +196,18 @@ def keyword_of(body: str) -> str:
     return " ".join(_EDGES.sub("", _plain(body)).split())
 
 
+def _keywords(words: Iterable[str]) -> set[str]:
+    """The words as keywords; one of pictures alone would match every empty text."""
+    return set(map(keyword_of, words)) - {""}
+
+
 def _words(body: str) -> list[str]:
-    return [word for word in _SPLIT.split(_plain(body)) if word]
+    """The words of a text, without accents: people leave them out, or do not."""
+    text = _plain(body)
+    if not text.isascii():
+        letters = unicodedata.normalize("NFKD", text)
+        text = "".join(a for a in letters if not unicodedata.combining(a))
+    return [word for word in _SPLIT.split(text) if word]
 
 
 def _plain(body: str) -> str:

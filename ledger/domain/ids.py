@@ -30,9 +30,9 @@ Answer = Literal["in", "out", "unknown"]
 EVERY_SENDER: Final = Sender("*")
 
 _E164 = re.compile(r"\+[1-9][0-9]{6,14}", re.ASCII)
-_CHANNEL = re.compile(r"[a-z]+:", re.ASCII)
+_CHANNEL = re.compile(r"^[a-z]+:", re.ASCII)
 _TOLL_FREE = re.compile(r"\+18(00|33|44|55|66|77|88)[0-9]{7}", re.ASCII)
-_OLD_MEXICAN_MOBILE = re.compile(r"\+521([0-9]{10})", re.ASCII)
+_OLD_MEXICAN_MOBILE = re.compile(r"^\+521([0-9]{10})$", re.ASCII)
 
 
 def is_e164(number: str) -> bool:
@@ -50,15 +50,17 @@ def canonical_number(address: str) -> PhoneNumber:
     after that (a short code, a name, an agent id) is kept exactly as it came: a STOP is
     never rejected because a number looks invalid.
     """
-    number = _CHANNEL.sub("", address, count=1)
+    number = _CHANNEL.sub("", address, count=1) if ":" in address else address
     if not is_e164(number):
         return PhoneNumber(address)
-    return PhoneNumber(_OLD_MEXICAN_MOBILE.sub(r"+52\1", number))
+    if number.startswith("+521"):
+        return PhoneNumber(_OLD_MEXICAN_MOBILE.sub(r"+52\1", number))
+    return PhoneNumber(number)
 
 
 def channel_of(address: str) -> str:
     """``sms`` or the prefix that Twilio puts before the address (``whatsapp``)."""
-    found = _CHANNEL.match(address)
+    found = _CHANNEL.match(address) if ":" in address else None
     return found.group()[:-1] if found else "sms"
 
 

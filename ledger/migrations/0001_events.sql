@@ -30,7 +30,7 @@ CREATE TABLE ledger_position (
 INSERT INTO ledger_position (position, recorded_at) VALUES (0, '-infinity');
 
 CREATE TABLE signal_keys (
-    signal_key text CONSTRAINT signal_keys_signal_counts_once PRIMARY KEY,
+    signal_key text COLLATE "C" CONSTRAINT signal_keys_signal_counts_once PRIMARY KEY,
     position bigint NOT NULL
 );
 
@@ -85,11 +85,13 @@ LANGUAGE plpgsql SET enable_seqscan = off AS $$
 DECLARE
     last_position bigint;
     now_recorded timestamptz;
+    now_text bytea;
     appended bigint;
 BEGIN
     SELECT p.position, greatest(clock_timestamp(), p.recorded_at)
         INTO STRICT last_position, now_recorded
         FROM ledger_position AS p FOR UPDATE;
+    now_text := rfc3339_v1(now_recorded);
 
     RETURN QUERY
     WITH proposed AS (
@@ -126,9 +128,8 @@ BEGIN
         INSERT INTO ledger_events
             (originator_id, originator_version, topic, state, notification_id)
         SELECT a.subject, a.version, a.topic,
-            state_head || rfc3339_v1(now_recorded)
-            || state_middle || rfc3339_v1(coalesce(a.happened, now_recorded))
-            || a.tail,
+            state_head || now_text
+            || state_middle || coalesce(rfc3339_v1(a.happened), now_text) || a.tail,
             a.position
         FROM accepted AS a ORDER BY a.ordinal
     ),

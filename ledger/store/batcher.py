@@ -108,6 +108,7 @@ class Batcher(Generic[Item, Result]):
     async def _run(self) -> None:
         pause = _PAUSE_SECONDS_FIRST
         while True:
+            await self._let_arrive()
             batch = self._take()
             if not batch:
                 if self._stopping:
@@ -124,14 +125,32 @@ class Batcher(Generic[Item, Result]):
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, _PAUSE_SECONDS_MAX)
 
+    async def _let_arrive(self) -> None:
+        """Give callers that are about to submit, their input read, a turn to do so.
+
+        No timer: a batch is taken as soon as a turn of the event loop brings nobody.
+        """
+        size = -1
+        while size < len(self._queue) < self._batch_max:
+            size = len(self._queue)
+            await asyncio.sleep(0)
+
     def _take(self) -> list[_Waiting[Item, Result]]:
-        size = min(len(self._queue), self._batch_max)
-        taken = (self._queue.popleft() for _ in range(size))
-        return [waiting for waiting in taken if not waiting.future.done()]
+        """The next batch: empty only if nobody waits who is still there and in time."""
+        taken: list[_Waiting[Item, Result]] = []
+        now = asyncio.get_running_loop().time()
+        while self._queue and len(taken) < self._batch_max:
+            waiting = self._queue.popleft()
+            if waiting.deadline <= now:
+                _settle(waiting, StoreUnavailable("it waited too long, and is not done"))
+            elif not waiting.future.done():
+                taken.append(waiting)
+        return taken
 
     async def _work_on(self, batch: list[_Waiting[Item, Result]]) -> None:
         try:
             results = await self._work([waiting.item for waiting in batch])
+            answered = list(zip(batch, results, strict=True))
         except StoreUnavailable:
             raise
         except Exception as error:
@@ -148,7 +167,7 @@ class Batcher(Generic[Item, Result]):
                     self._put_back(batch[position:], outage)
                     return
             return
-        for waiting, result in zip(batch, results, strict=True):
+        for waiting, result in answered:
             _settle(waiting, result)
 
     def _put_back(

@@ -15,6 +15,7 @@ import os
 import pwd
 import shlex
 import shutil
+import socket
 import stat
 import subprocess
 import tempfile
@@ -33,6 +34,7 @@ MAJOR_VERSION = "18"
 SYSTEM_USER = "pgserver"  # who runs it for root; the wheel's own name for it
 WAIT_SECONDS_MAX = 300  # a recovery reads about max_wal_size at most
 POLL_SECONDS = 0.02
+PROBE_SECONDS_MAX = 1
 SOCKET_PATH_BYTES_MAX = 103  # macOS; Linux has 107
 
 SHIPPED_SETTINGS: Mapping[str, str] = MappingProxyType(
@@ -140,6 +142,24 @@ class EmbeddedPostgres:
             self.stop()  # Ctrl-C: nobody else would stop what was just started
             raise
 
+    def is_running(self) -> bool:
+        """Whether somebody listens on the socket, ready or not; asked often, so cheap.
+
+        Takes no lock: a fork at this moment would keep it.
+        """
+        socket_dir = _socket_dir(self._pgdata)
+        if socket_dir is None:
+            return False
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.settimeout(PROBE_SECONDS_MAX)
+            try:
+                probe.connect(str(socket_dir / ".s.PGSQL.5432"))
+            except TimeoutError:  # somebody, but busy
+                return True
+            except OSError:
+                return False
+        return True
+
     def stop(self) -> None:
         """Leave the server, and shut it down if nobody else uses it."""
         if self._process_id != os.getpid():
@@ -173,6 +193,7 @@ class EmbeddedPostgres:
         killed. So either it is waited for or it is gone.
         """
         launched = False
+        pause_seconds = POLL_SECONDS
         deadline = time.monotonic() + WAIT_SECONDS_MAX
         while time.monotonic() < deadline:
             socket_dir = _socket_dir(self._pgdata)
@@ -184,7 +205,8 @@ class EmbeddedPostgres:
                         raise self._failure("PostgreSQL did not start")
                     self._launch(lock)
                     launched = True
-            time.sleep(POLL_SECONDS)
+            time.sleep(pause_seconds)
+            pause_seconds *= 1.2  # a server in recovery logs every time it is asked
         raise self._failure(f"PostgreSQL is not ready after {WAIT_SECONDS_MAX} seconds")
 
     def _launch(self, lock: IO[bytes]) -> None:
@@ -253,18 +275,27 @@ class EmbeddedPostgres:
         deadline = time.monotonic() + WAIT_SECONDS_MAX
         while time.monotonic() < deadline:
             socket_dir = _socket_dir(self._pgdata)
-            if socket_dir is not None and _answer(socket_dir) != _SILENT:
-                self._stop_postmaster(socket_dir)
+            if socket_dir is not None:
+                self._stop_postmaster(socket_dir, _answer(socket_dir))
             with self._open("server.lock") as lock:
                 if _take(lock):
                     return
             time.sleep(POLL_SECONDS)
         raise self._failure(f"PostgreSQL still runs after {WAIT_SECONDS_MAX} seconds")
 
-    def _stop_postmaster(self, socket_dir: Path) -> None:
-        stop = ["stop", "-m", "fast", "-w", "-t", str(WAIT_SECONDS_MAX)]
-        command = [_bin_dir() / "pg_ctl", "-D", self._pgdata, *stop]
-        _run(command, account=_account_for(self._pgdata))
+    def _stop_postmaster(self, socket_dir: Path, answer: int) -> None:
+        """Ask it to stop, in the way it can: both ways keep what was committed.
+
+        Asked for a fast shutdown while it recovers from the crash of a backend,
+        PostgreSQL 18.4 hangs for good; an immediate one leaves the recovery to the next
+        start. The same helps when a fast shutdown takes too long.
+        """
+        if answer == _SILENT:
+            return
+        mode = "fast" if answer == _READY else "immediate"
+        command = (_bin_dir() / "pg_ctl", "stop", "-D", self._pgdata, "-m", mode)
+        wait = ("-w", "-t", WAIT_SECONDS_MAX // 5)
+        _run([*command, *wait], account=_account_for(self._pgdata))
         if socket_dir != self._pgdata:
             with suppress(OSError):
                 socket_dir.rmdir()
@@ -311,8 +342,9 @@ def _let_pass(account: _Account, data_dir: Path) -> None:
     bin_dir = _bin_dir()
     for folder in (data_dir, *data_dir.parents, *bin_dir.parents):
         status = folder.stat()
-        if status.st_uid != account.user and not status.st_mode & stat.S_IXOTH:
-            folder.chmod(stat.S_IMODE(status.st_mode) | stat.S_IXOTH)
+        needed = stat.S_IXGRP if status.st_gid == account.group else stat.S_IXOTH
+        if status.st_uid != account.user and not status.st_mode & needed:
+            folder.chmod(stat.S_IMODE(status.st_mode) | needed)
     if not (bin_dir / "postgres").stat().st_mode & stat.S_IXOTH:
         # Installed under umask 077: let others do with the wheel's files what root may,
         # but for writing.

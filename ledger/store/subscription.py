@@ -23,7 +23,7 @@ class Doorbell:
         self._dsn = dsn
         self._channel = channel
         self._poll_seconds = poll_seconds
-        self._rung = asyncio.Condition()
+        self._waiting: set[asyncio.Future[None]] = set()
         self._count = 0
         self._task: asyncio.Task[None] | None = None
         self.listening = asyncio.Event()
@@ -53,15 +53,23 @@ class Doorbell:
 
     async def wait_after(self, count: int) -> None:
         """Return once it has rung since ``count``, or after ``poll_seconds``."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._poll_seconds), self._rung:
-                await self._rung.wait_for(lambda: self._count != count)
+        if self._count != count:
+            return
+        rung = asyncio.get_running_loop().create_future()
+        self._waiting.add(rung)
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._poll_seconds):
+                    await rung
+        finally:
+            self._waiting.discard(rung)
 
-    async def ring(self) -> None:
+    def ring(self) -> None:
         """Wake everyone who waits."""
-        async with self._rung:
-            self._count += 1
-            self._rung.notify_all()
+        self._count += 1
+        for rung in self._waiting:
+            if not rung.done():
+                rung.set_result(None)
 
     async def _listen(self) -> None:
         while True:
@@ -72,20 +80,13 @@ class Doorbell:
 
     async def _listen_once(self) -> None:
         closed = asyncio.Event()
-        rings: set[asyncio.Task[None]] = set()
-
-        def on_notify(*_: object) -> None:
-            task = asyncio.create_task(self.ring())
-            rings.add(task)
-            task.add_done_callback(rings.discard)
-
         connection = await connect(self._dsn, application="consent-ledger listen")
         try:
             connection.add_termination_listener(lambda _: closed.set())
-            await connection.add_listener(self._channel, on_notify)
+            await connection.add_listener(self._channel, lambda *_: self.ring())
             self.listening.set()
             # Something may have been appended before we listened.
-            await self.ring()
+            self.ring()
             await closed.wait()
         finally:
             with contextlib.suppress(asyncpg.InterfaceError, OSError):

@@ -81,8 +81,8 @@ def check_body_hash(raw_path: str, body: bytes) -> None:
 
 
 def _signed_text(url: str, parameters: Parameters) -> bytes:
-    fields = [name + value for name, value in sorted(set(parameters))]
-    return (url + "".join(fields)).encode("utf-8", "surrogatepass")
+    fields = "".join([name + value for name, value in sorted(set(parameters))])
+    return (url + fields).encode("utf-8", "surrogatepass")
 
 
 def _any_matches(tokens: Sequence[str], text: bytes, signature: str) -> bool:

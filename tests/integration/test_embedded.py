@@ -26,6 +26,7 @@ import psutil
 import pytest
 
 from ledger.errors import ConfigurationError
+from ledger.store import embedded
 from ledger.store.embedded import SHIPPED_SETTINGS, EmbeddedPostgres, running_dsn
 
 REPOSITORY = Path(__file__).parents[2]
@@ -44,48 +45,68 @@ server.stop()
 """
 
 
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wait that never ends is a failure, and soon."""
+    monkeypatch.setattr(embedded, "WAIT_SECONDS_MAX", SECONDS_MAX)
+
+
 @pytest.fixture
-def data_dir() -> Iterator[Path]:
-    """A folder with a short path; no server on it or below it outlives the test."""
-    folder = Path(tempfile.mkdtemp(prefix="ledger-"))
-    yield folder
-    for process in server_processes(folder):
-        process.kill()
-    eventually(lambda: not server_processes(folder))
-    shutil.rmtree(folder)
+def new_dir() -> Iterator[Path]:
+    """An empty folder with a short path; no server on it outlives the test."""
+    with tempfile.TemporaryDirectory(prefix="ledger-") as folder:
+        yield Path(folder)
+        kill_everything(Path(folder))
+
+
+@pytest.fixture(scope="module")
+def home() -> Iterator[Path]:
+    """A folder with a cluster that all tests share, since making one takes longest."""
+    with tempfile.TemporaryDirectory(prefix="ledger-") as folder:
+        first = EmbeddedPostgres(Path(folder))
+        first.start()
+        first.stop()
+        yield Path(folder)
+
+
+@pytest.fixture
+def data_dir(home: Path) -> Iterator[Path]:
+    """The shared cluster's folder; no server on it outlives the test."""
+    yield home
+    kill_everything(home)
 
 
 @pytest.fixture
 def server(data_dir: Path) -> Iterator[EmbeddedPostgres]:
-    """A server on ``data_dir``, not started."""
-    embedded = EmbeddedPostgres(data_dir)
-    yield embedded
-    embedded.stop()
+    """A server on the shared cluster, not started."""
+    one = EmbeddedPostgres(data_dir)
+    yield one
+    one.stop()
 
 
-def test_the_first_start_creates_a_durable_utf8_database(
-    data_dir: Path, server: EmbeddedPostgres
-) -> None:
+def test_the_first_start_creates_a_durable_utf8_database(new_dir: Path) -> None:
     """A new folder becomes a checksummed UTF-8 cluster with the settings we ship."""
+    server = EmbeddedPostgres(new_dir)
     dsn = server.start()
     shown = {name: value(dsn, f"SHOW {name}") for name in SHIPPED_SETTINGS}
     assert shown == {**SHIPPED_SETTINGS, "wal_compression": "pglz"}
     assert value(dsn, "SHOW server_encoding") == "UTF8"
     assert value(dsn, "SHOW data_checksums") == "on"
     assert value(dsn, "SELECT current_database()") == "consent_ledger"
-    locale = "SELECT datlocprovider || datlocale FROM pg_database WHERE oid = 1"
+    locale = "SELECT datlocprovider::text || datlocale FROM pg_database WHERE oid = 1"
     assert value(dsn, locale) == "bC.UTF-8"
     assert value(dsn, "SHOW listen_addresses") == ""
-    assert stat.S_IMODE((data_dir / "postgres").stat().st_mode) == 0o700
+    assert stat.S_IMODE((new_dir / "postgres").stat().st_mode) == 0o700
+    server.stop()
 
 
 def test_a_second_start_joins_the_server(
     data_dir: Path, server: EmbeddedPostgres
 ) -> None:
     """Who comes second finds the same server and data, and stops nothing."""
-    remember(server.start())
+    fact = remember(server.start())
     second = EmbeddedPostgres(data_dir)
-    assert remembered(second.start())
+    assert remembered(second.start(), fact)
     second.stop()
     assert running_dsn(data_dir) is not None
 
@@ -102,21 +123,20 @@ def test_running_dsn_tells_whether_a_server_lives(
 
 
 def test_a_copy_of_the_folder_is_not_the_running_server(
-    data_dir: Path, server: EmbeddedPostgres
+    data_dir: Path, new_dir: Path, server: EmbeddedPostgres
 ) -> None:
     """A copied folder has the original's pid file, and still has no server."""
     server.start()
-    (data_dir / "copy" / "postgres").mkdir(parents=True)
-    pid_file = Path("postgres", "postmaster.pid")
-    shutil.copy(data_dir / pid_file, data_dir / "copy" / pid_file)
-    assert running_dsn(data_dir / "copy") is None
+    (new_dir / "postgres").mkdir()
+    shutil.copy(data_dir / "postgres" / "postmaster.pid", new_dir / "postgres")
+    assert running_dsn(new_dir) is None
 
 
 def test_data_outlives_a_stop(server: EmbeddedPostgres) -> None:
     """What was committed before a stop is there after the next start."""
-    remember(server.start())
+    fact = remember(server.start())
     server.stop()
-    assert remembered(server.start())
+    assert remembered(server.start(), fact)
 
 
 def test_stop_may_be_called_at_any_time(
@@ -130,13 +150,13 @@ def test_stop_may_be_called_at_any_time(
     assert server_processes(data_dir) == []
 
 
-def test_two_processes_starting_at_once_share_one_server(data_dir: Path) -> None:
+def test_two_processes_starting_at_once_share_one_server(new_dir: Path) -> None:
     """Both get the same DSN, and there is one postmaster."""
-    with user_of(data_dir) as one, user_of(data_dir) as other:
+    with user_of(new_dir) as one, user_of(new_dir) as other:
         assert dsn_of(one) == dsn_of(other)
-        parents = {p.ppid() for p in server_processes(data_dir)}
-        assert len(parents & {p.pid for p in server_processes(data_dir)}) == 1
-    assert server_processes(data_dir) == []
+        parents = {p.ppid() for p in server_processes(new_dir)}
+        assert len(parents & {p.pid for p in server_processes(new_dir)}) == 1
+    assert server_processes(new_dir) == []
 
 
 def test_stop_leaves_the_server_to_another_process(
@@ -156,10 +176,10 @@ def test_a_killed_process_does_not_count_as_a_user(
 ) -> None:
     """After kill -9 of the process that started it, the next user stops the server."""
     with user_of(data_dir) as other:
-        remember(dsn_of(other))
+        fact = remember(dsn_of(other))
         other.kill()
         other.wait()
-    assert remembered(server.start())
+    assert remembered(server.start(), fact)
     server.stop()
     assert server_processes(data_dir) == []
 
@@ -178,31 +198,42 @@ def test_the_next_start_recovers_from_kill_9(
     data_dir: Path, server: EmbeddedPostgres, victims: str
 ) -> None:
     """Whatever part of the server is killed, what it acknowledged is there again."""
-    remember(server.start())
+    fact = remember(server.start())
     parent = postmaster(data_dir)
     children = parent.children()
     doomed = {"postmaster": [parent], "backends": children}
-    for process in doomed.get(victims, [parent, *children]):
-        process.kill()
-    assert remembered(EmbeddedPostgres(data_dir).start())
+    kill(doomed.get(victims, [parent, *children]))
+    assert remembered(server.start(), fact)
+
+
+def test_a_server_that_recovers_from_a_crash_can_be_stopped(
+    data_dir: Path, server: EmbeddedPostgres
+) -> None:
+    """Stopping it then loses nothing, and does not hang as a fast shutdown would."""
+    fact = remember(server.start())
+    kill(postmaster(data_dir).children())
+    eventually(lambda: running_dsn(data_dir) is None)
+    server.stop()
+    assert server_processes(data_dir) == []
+    assert remembered(server.start(), fact)
 
 
 def test_start_waits_for_orphans_of_a_killed_postmaster(
     data_dir: Path, server: EmbeddedPostgres
 ) -> None:
     """A backend that still holds the shared memory is waited for, not failed on."""
-    remember(server.start())
+    fact = remember(server.start())
     parent = postmaster(data_dir)
     orphan = parent.children()[0]
     orphan.suspend()
     parent.kill()
     eventually(lambda: server_processes(data_dir) == [orphan])
     with ThreadPoolExecutor() as threads:
-        starting = threads.submit(EmbeddedPostgres(data_dir).start)
+        starting = threads.submit(server.start)
         eventually(lambda: is_locked(data_dir / "control.lock"))
         assert not starting.done()
         orphan.resume()
-        assert remembered(starting.result(SECONDS_MAX))
+        assert remembered(starting.result(SECONDS_MAX), fact)
 
 
 def test_start_waits_for_a_recovery(data_dir: Path, server: EmbeddedPostgres) -> None:
@@ -215,15 +246,14 @@ def test_start_waits_for_a_recovery(data_dir: Path, server: EmbeddedPostgres) ->
     recovering = EmbeddedPostgres(
         data_dir, settings={**SHIPPED_SETTINGS, "hot_standby": "off"}
     )
-    pgdata = str(data_dir / "postgres")
-    ping = [str(server.bin_dir / "pg_isready"), "-q", "-h", pgdata]
-    promote = [str(server.bin_dir / "pg_ctl"), "promote", "-W", "-s", "-D", pgdata]
+    ping = [str(server.bin_dir / "pg_isready"), "-q", "-h", str(data_dir / "postgres")]
     with ThreadPoolExecutor() as threads:
         starting = threads.submit(recovering.start)
         eventually(lambda: subprocess.run(ping, check=False).returncode == 1)
         assert running_dsn(data_dir) is None
         assert not starting.done()
-        subprocess.run(promote, check=True, cwd="/", user=account.st_uid)
+        (data_dir / "postgres" / "promote").touch()
+        postmaster(data_dir).send_signal(signal.SIGUSR1)
         assert value(starting.result(SECONDS_MAX), "SELECT 1") == 1
     recovering.stop()
 
@@ -232,7 +262,7 @@ def test_a_process_id_may_belong_to_a_stranger(
     data_dir: Path, server: EmbeddedPostgres
 ) -> None:
     """A stale pid file is no server, though its pid is now another program's."""
-    remember(server.start())
+    fact = remember(server.start())
     kill_everything(data_dir)
     account = (data_dir / "postgres").stat().st_uid
     stranger = subprocess.Popen(["sleep", "600"], user=account)
@@ -241,24 +271,25 @@ def test_a_process_id_may_belong_to_a_stranger(
         lines = file.read_text().splitlines(keepends=True)
         file.write_text("".join([f"{stranger.pid}\n", *lines[1:]]))
     server.stop()
-    assert remembered(server.start())
+    assert remembered(server.start(), fact)
     assert stranger.poll() is None
     stranger.kill()
     stranger.wait()
 
 
-def test_an_interrupted_initdb_is_begun_anew(
-    data_dir: Path, server: EmbeddedPostgres
-) -> None:
+def test_an_interrupted_initdb_is_begun_anew(new_dir: Path) -> None:
     """A half-made cluster and an initdb still at it are waited for and replaced."""
-    with user_of(data_dir) as interrupted:
-        eventually((data_dir / "postgres.unfinished" / "PG_VERSION").exists)
+    server = EmbeddedPostgres(new_dir)
+    with user_of(new_dir) as interrupted:
+        eventually((new_dir / "postgres.unfinished" / "PG_VERSION").exists)
         interrupted.kill()
         interrupted.wait()
     assert value(server.start(), "SELECT 1") == 1
-    assert not (data_dir / "postgres.unfinished").exists()
+    assert not (new_dir / "postgres.unfinished").exists()
+    server.stop()
 
 
+@pytest.mark.usefixtures("server")
 def test_ctrl_c_and_a_closed_pipe_do_not_concern_the_server(data_dir: Path) -> None:
     """It has a session of its own and keeps none of its starter's pipes open."""
     with user_of(data_dir) as interrupted:
@@ -269,13 +300,15 @@ def test_ctrl_c_and_a_closed_pipe_do_not_concern_the_server(data_dir: Path) -> N
     assert value(dsn, "SELECT 1") == 1
 
 
-@pytest.mark.parametrize("name", ["x" * 120, 'it\'s, a "$HOME" & more', "späße"])
-def test_any_folder_will_do(data_dir: Path, name: str) -> None:
+@pytest.mark.parametrize("name", ["x" * 120, 'it\'s a "$HOME", süß & more'])
+def test_any_folder_will_do(home: Path, new_dir: Path, name: str) -> None:
     """Paths too long for a socket or full of signs work like others."""
-    server = EmbeddedPostgres(data_dir / name)
+    (new_dir / name).mkdir()
+    subprocess.run(["cp", "-a", home / "postgres", new_dir / name], check=True)
+    server = EmbeddedPostgres(new_dir / name)
     dsn = server.start()
     assert value(dsn, "SELECT 1") == 1
-    assert running_dsn(data_dir / name) == dsn
+    assert running_dsn(new_dir / name) == dsn
     server.stop()
     assert not Path(dsn.partition("host=")[2]).exists()
 
@@ -284,35 +317,35 @@ def test_the_folder_may_be_relative(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A relative folder is taken from where the object was made."""
-    monkeypatch.chdir(data_dir)
-    server = EmbeddedPostgres(Path(".ledger"))
+    monkeypatch.chdir(data_dir.parent)
+    server = EmbeddedPostgres(Path(data_dir.name))
     monkeypatch.chdir("/")
     assert value(server.start(), "SELECT 1") == 1
-    assert running_dsn(data_dir / ".ledger") is not None
+    assert running_dsn(data_dir) is not None
     server.stop()
 
 
-def test_an_ordinary_user_needs_no_rights(
-    data_dir: Path, server: EmbeddedPostgres
-) -> None:
+def test_an_ordinary_user_needs_no_rights(new_dir: Path) -> None:
     """Who owns the folder can start a server, and root who comes later shares it."""
+    server = EmbeddedPostgres(new_dir)
     if os.geteuid() == 0:
         nobody = pwd.getpwnam("nobody")
-        os.chown(data_dir, nobody.pw_uid, nobody.pw_gid)
+        os.chown(new_dir, nobody.pw_uid, nobody.pw_gid)
         assert exit_code_of_fork(server.start, user=nobody) == 0
-    dsn = running_dsn(data_dir)
+    dsn = running_dsn(new_dir)
     assert server.start() == dsn or dsn is None
-    assert (data_dir / "postgres").stat().st_uid == data_dir.stat().st_uid
+    assert (new_dir / "postgres").stat().st_uid == new_dir.stat().st_uid
     server.stop()
-    assert server_processes(data_dir) == []
+    assert server_processes(new_dir) == []
 
 
 def test_another_major_version_is_refused(
-    data_dir: Path, server: EmbeddedPostgres
+    new_dir: Path,
 ) -> None:
     """Data of PostgreSQL 16 are left alone, and the message says how to move them."""
-    (data_dir / "postgres").mkdir()
-    (data_dir / "postgres" / "PG_VERSION").write_text("16\n")
+    (new_dir / "postgres").mkdir()
+    (new_dir / "postgres" / "PG_VERSION").write_text("16\n")
+    server = EmbeddedPostgres(new_dir)
     with pytest.raises(ConfigurationError, match=r"is of PostgreSQL 16.*pg_dump"):
         server.start()
 
@@ -324,11 +357,11 @@ def test_a_failed_start_quotes_the_log(data_dir: Path) -> None:
         server.start()
 
 
-def test_a_folder_that_cannot_be_made_is_named(data_dir: Path) -> None:
+def test_a_folder_that_cannot_be_made_is_named(new_dir: Path) -> None:
     """The message names the folder and the setting that chooses another."""
-    (data_dir / "file").touch()
+    (new_dir / "file").touch()
     with pytest.raises(ConfigurationError, match=r"file/below.*LEDGER_DATA_DIR"):
-        EmbeddedPostgres(data_dir / "file" / "below").start()
+        EmbeddedPostgres(new_dir / "file" / "below").start()
 
 
 def value(dsn: str, query: str) -> object:
@@ -344,14 +377,16 @@ def value(dsn: str, query: str) -> object:
     return asyncio.run(fetched())
 
 
-def remember(dsn: str) -> None:
-    """Commit a fact."""
-    value(dsn, "CREATE TABLE memory AS SELECT 'a fact' AS fact")
+def remember(dsn: str) -> str:
+    """Commit a fact that no other test knows, and return it."""
+    value(dsn, "CREATE TABLE IF NOT EXISTS memory (fact text)")
+    insert = "INSERT INTO memory VALUES (gen_random_uuid()) RETURNING fact"
+    return str(value(dsn, insert))
 
 
-def remembered(dsn: str) -> bool:
-    """Whether the fact is still there."""
-    return value(dsn, "SELECT fact FROM memory") == "a fact"
+def remembered(dsn: str, fact: str) -> bool:
+    """Whether ``fact`` is still there."""
+    return fact in str(value(dsn, "SELECT array_agg(fact) FROM memory"))
 
 
 def eventually(condition: Callable[[], bool]) -> None:
@@ -359,7 +394,7 @@ def eventually(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + SECONDS_MAX
     while not condition():
         assert time.monotonic() < deadline, "it never came true"
-        time.sleep(0.005)
+        time.sleep(0.02)
 
 
 def is_locked(file: Path) -> bool:
@@ -389,12 +424,22 @@ def postmaster(data_dir: Path) -> psutil.Process:
     return psutil.Process(int(pid_file.read_text().splitlines()[0]))
 
 
-def kill_everything(data_dir: Path) -> None:
-    """The whole server is gone, as after a power cut."""
-    parent = postmaster(data_dir)
-    for process in (parent, *parent.children()):
-        process.kill()
-    eventually(lambda: not server_processes(data_dir))
+def kill(processes: list[psutil.Process]) -> None:
+    """Send kill -9 to those that are still there: one may take others with it."""
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
+def kill_everything(folder: Path) -> None:
+    """Leave no server on ``folder`` or below, as a power cut would."""
+
+    def is_quiet() -> bool:
+        living = server_processes(folder)
+        kill(living)
+        return not living
+
+    eventually(is_quiet)
 
 
 @contextmanager
