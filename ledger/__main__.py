@@ -87,6 +87,8 @@ def project(
     settings = _settings()
     configure_logging(settings.log_level)
     with _database(settings) as (dsn, _):
+        if not child:
+            asyncio.run(_prepare(dsn, settings))
         asyncio.run(run_projections(dsn, settings, ends_with_input=child))
 
 

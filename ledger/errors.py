@@ -4,6 +4,7 @@
     ├── InvalidRequest            the caller's input; says what to change
     │   ├── InvalidPhoneNumber
     │   ├── InvalidConsent
+    │   ├── UnusableText
     │   └── InvalidQuery
     │       ├── UnknownAttribute
     │       ├── UnknownOperator
@@ -68,6 +69,12 @@ class InvalidConsent(InvalidRequest):
     """The consent to be recorded is not a fact that the ledger can keep."""
 
     code = "invalid_consent"
+
+
+class UnusableText(InvalidRequest):
+    """Twilio's request names no person, or no message, that could be recorded."""
+
+    code = "unusable_text"
 
 
 class InvalidQuery(InvalidRequest):

@@ -6,16 +6,18 @@ error that nobody raised on purpose: that is logged under the request's id.
 
 import itertools
 import logging
+import re
 import secrets
 import time
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Final
 
-import orjson
 from aiohttp import web
 
 from ledger import errors
+from ledger.api.answers import to_json
+from ledger.api.models import Problem
 from ledger.observations import observe_request
 
 log = logging.getLogger(__name__)
@@ -26,6 +28,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 STATUS: Final[dict[type[errors.LedgerError], int]] = {
     errors.InvalidRequest: 400,
     errors.InvalidConsent: 422,
+    errors.UnusableText: 422,
     errors.Unauthenticated: 401,
     errors.Forbidden: 403,
     errors.InvalidSignature: 403,
@@ -46,6 +49,7 @@ _HTTP_CODES: Final = {
     405: "method_not_allowed",
     413: "body_too_large",
 }
+_REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,128}", re.ASCII)
 _PROCESS = secrets.token_hex(4)
 _numbers = itertools.count(1)
 
@@ -59,7 +63,7 @@ def status_of(kind: type[errors.LedgerError]) -> int:
 async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Name, time, count and, where it failed, explain a request."""
     started = time.perf_counter()
-    request_id = request.headers.get("X-Request-Id") or f"{_PROCESS}-{next(_numbers):x}"
+    request_id = _request_id(request)
     try:
         response = await handler(request)
     except errors.LedgerError as error:
@@ -75,15 +79,23 @@ async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
     return response
 
 
+def _request_id(request: web.Request) -> str:
+    """The caller's own, if it is one; it is logged, so it may not be just anything."""
+    given = request.headers.get("X-Request-Id", "")
+    return given if _REQUEST_ID.fullmatch(given) else f"{_PROCESS}-{next(_numbers):x}"
+
+
 def problem(
     status: int, code: str, title: str, detail: str | None = None
 ) -> web.Response:
     """An ``application/problem+json`` answer."""
-    body = {"type": "about:blank", "title": title, "status": status, "code": code}
-    if detail:
-        body["detail"] = detail
+    document = Problem(
+        type="about:blank", title=title, status=status, code=code, detail=detail or None
+    )
     return web.Response(
-        status=status, body=orjson.dumps(body), content_type="application/problem+json"
+        status=status,
+        body=to_json(document, exclude_none=True),
+        content_type="application/problem+json",
     )
 
 
@@ -93,7 +105,9 @@ def _of_error(error: errors.LedgerError) -> web.Response:
     if isinstance(error, errors.TryAgain):
         response.headers["Retry-After"] = str(error.retry_after_seconds)
     if isinstance(error, errors.Unauthenticated):
-        response.headers["WWW-Authenticate"] = 'Bearer, Basic realm="consent ledger"'
+        # One header each: some browsers do not look for a second scheme within one.
+        for scheme in ("Basic", "Bearer"):
+            response.headers.add("WWW-Authenticate", f'{scheme} realm="consent ledger"')
     return response
 
 

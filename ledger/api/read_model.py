@@ -93,8 +93,10 @@ class ReadModel:
         """
         try:
             async with asyncio.timeout(self._wait_seconds_max):
+                rung = self._bell.count
                 while await self._reached(projection) < position:
-                    await self._bell.wait_after(self._bell.count)
+                    await self._bell.wait_after(rung)
+                    rung = self._bell.count
         except TimeoutError:
             message = f"{projection} has not reached position {position}"
             raise NotYetProjected(message) from None

@@ -142,7 +142,7 @@ class Batcher(Generic[Item, Result]):
         while self._queue and len(taken) < self._batch_max:
             waiting = self._queue.popleft()
             if waiting.deadline <= now:
-                _settle(waiting, StoreUnavailable("it waited too long, and is not done"))
+                _settle(waiting, StoreUnavailable("waited too long, and was not done"))
             elif not waiting.future.done():
                 taken.append(waiting)
         return taken

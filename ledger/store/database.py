@@ -104,6 +104,10 @@ def translated() -> Iterator[None]:
             raise StoreUnavailable(f"{type(error).__name__}: {error}") from error
         raise
     except (OSError, TimeoutError, asyncpg.InterfaceError) as error:
+        # asyncpg says InterfaceError of a lost connection, and of an argument that it
+        # cannot encode; the second is a ValueError too, and will not pass.
+        if isinstance(error, ValueError):
+            raise
         raise StoreUnavailable(f"{type(error).__name__}: {error}") from error
 
 

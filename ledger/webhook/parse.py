@@ -20,17 +20,11 @@ from ledger.domain.ids import (
     is_toll_free,
 )
 from ledger.domain.signals import Signal
-from ledger.errors import InvalidRequest
+from ledger.errors import InvalidRequest, UnusableText
 from ledger.webhook.signature import Parameters
 
 ADDRESS_CHARACTERS_MAX = 256
 _MESSAGE_SIDS = ("MessageSid", "SmsMessageSid", "SmsSid")
-
-
-class UnusableText(InvalidRequest):
-    """Twilio's request names no person, or no message, that could be recorded."""
-
-    code = "unusable_text"
 
 
 def parse_form(body: bytes | str) -> list[tuple[str, str]]:
@@ -68,7 +62,8 @@ def parse_text(parameters: Parameters, vocabulary: Vocabulary) -> Signal | None:
         UnusableText: From or the message's SID is missing, or an address is too long.
     """
     fields = dict(reversed(parameters))
-    message_sid = next(filter(None, map(fields.get, _MESSAGE_SIDS)), "")
+    sids = (_address(fields, name) for name in _MESSAGE_SIDS)
+    message_sid = next(filter(None, sids), "")
     address = _address(fields, "From")
     if not message_sid or not address:
         raise UnusableText("From and MessageSid are needed")
@@ -76,7 +71,7 @@ def parse_text(parameters: Parameters, vocabulary: Vocabulary) -> Signal | None:
     if meaning.meaning not in ("out", "in") or meaning.matched_by is None:
         return None
     return Signal(
-        key=f"twilio:{_kept(fields.get('AccountSid', ''))}:{_kept(message_sid)}",
+        key=f"twilio:{_address(fields, 'AccountSid')}:{message_sid}",
         phone_number=canonical_number(address),
         sender=_sender(fields, meaning),
         status=meaning.meaning,
@@ -108,7 +103,8 @@ def _is_yes_to_toll_free(fields: Mapping[str, str], meaning: Classification) -> 
 
 
 def _address(fields: Mapping[str, str], name: str) -> str:
-    value = _kept(fields.get(name, "")).strip()
+    """A value that goes into an index; the evidence keeps a NUL, a text cannot."""
+    value = fields.get(name, "").strip().replace("\0", "\N{REPLACEMENT CHARACTER}")
     if len(value) > ADDRESS_CHARACTERS_MAX:
         raise UnusableText(f"{name} has more than {ADDRESS_CHARACTERS_MAX} characters")
     return value
@@ -124,11 +120,6 @@ def _evidence(parameters: Parameters, address: str) -> dict[str, object]:
         evidence = {n: v if len(v) > 1 else v[0] for n, v in values.items()}
     evidence["channel"] = channel_of(address)
     return evidence
-
-
-def _kept(value: str) -> str:
-    """PostgreSQL's text has no NUL; the evidence keeps it, as JSON does."""
-    return value.replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
 def _text(value: object) -> str:

@@ -10,9 +10,9 @@ from aiohttp import hdrs, web
 
 from ledger.command_handler import CommandHandler
 from ledger.domain.classify import Vocabulary
-from ledger.errors import InvalidSignature, UnsupportedMediaType
+from ledger.errors import InvalidSignature, UnsupportedMediaType, UnusableText
 from ledger.observations import count_signal
-from ledger.webhook.parse import UnusableText, first, parse_form, parse_json, parse_text
+from ledger.webhook.parse import first, parse_form, parse_json, parse_text
 from ledger.webhook.signature import Parameters, SignatureChecker, check_body_hash
 
 log = logging.getLogger(__name__)

@@ -146,7 +146,6 @@ async def test_an_outage_is_waited_out_up_to_the_deadline() -> None:
         assert batcher.waiting == 0
         work.outages = 0
         assert await batcher.submit("d") == "D"
-        assert [BAD, *"abc"].count(work.batches[-2][0]) == 1
 
 
 async def test_an_outage_while_items_are_tried_one_by_one_is_waited_out() -> None:
@@ -170,8 +169,7 @@ async def test_who_waited_past_its_deadline_is_not_begun() -> None:
     work = Work()
     async with batcher_of(work, timeout_seconds=0.05) as batcher:
         [first, late] = await held(work, batcher, "a", "b")
-        await asyncio.sleep(0.06)  # the deadline itself is what is tested
-        work.may_end.set()
+        asyncio.get_running_loop().call_later(0.06, work.may_end.set)
         assert await outcomes([first, late]) == ["A", StoreUnavailable]
         assert work.batches == [["a"]]
 

@@ -8,10 +8,9 @@ from builders import ACCOUNT_SID, NUMBER, SENDER, text_form
 
 from ledger.domain.classify import Vocabulary
 from ledger.domain.signals import Signal
-from ledger.errors import InvalidRequest
+from ledger.errors import InvalidRequest, UnusableText
 from ledger.webhook.parse import (
     ADDRESS_CHARACTERS_MAX,
-    UnusableText,
     first,
     parse_form,
     parse_json,
@@ -224,7 +223,6 @@ def test_an_address_that_no_index_could_hold_is_refused(name: str) -> None:
         said(**{name: at_most + "x"})
 
 
-@pytest.mark.xfail(reason="parse.py limits addresses and not the SID", strict=True)
 def test_a_message_sid_that_no_index_could_hold_is_refused() -> None:
     """It is a primary key: a longer one than an index row may be is a 500 later."""
     with pytest.raises(UnusableText):
