@@ -172,6 +172,7 @@ class Settings(BaseModel):
         except ValidationError as error:
             raise ConfigurationError(_explained(error)) from None
         _refuse_made_up_secrets(settings)
+        _refuse_empty_tokens(settings)
         return settings
 
     @property
@@ -199,10 +200,20 @@ class Settings(BaseModel):
         given = dict(self.twilio_subaccounts)
         if self.twilio_account_sid and self.twilio_auth_token:
             given[self.twilio_account_sid] = self.twilio_auth_token
-        return {
-            account: [t.strip() for t in tokens.get_secret_value().split(",")]
-            for account, tokens in given.items()
-        }
+        return {account: _tokens(tokens) for account, tokens in given.items()}
+
+
+def _tokens(given: SecretStr) -> list[str]:
+    """One token or two; never an empty one, with which anybody could sign."""
+    return [
+        token for part in given.get_secret_value().split(",") if (token := part.strip())
+    ]
+
+
+def _refuse_empty_tokens(settings: Settings) -> None:
+    for account, tokens in settings.twilio_tokens().items():
+        if not tokens:
+            raise ConfigurationError(f"the auth token of {account} is empty")
 
 
 def _refuse_made_up_secrets(settings: Settings) -> None:
