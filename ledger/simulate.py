@@ -8,6 +8,7 @@ from typing import Final
 
 import aiohttp
 from twilio.request_validator import RequestValidator
+from yarl import URL
 
 from ledger.errors import ConfigurationError, StoreUnavailable
 from ledger.settings import Settings
@@ -77,6 +78,9 @@ async def _ask(session: aiohttp.ClientSession, settings: Settings, number: str) 
     if settings.admin_key is None:
         raise ConfigurationError("LEDGER_ADMIN_KEY is needed to ask the API")
     headers = {"Authorization": f"Bearer {settings.admin_key.get_secret_value()}"}
-    path = f"/PhoneNumbers/{number.replace('+', '%2B')}"
-    async with session.get(path, headers=headers) as response:
+    async with session.get("/readyz") as response:
+        position = (await response.json())["position"]
+    # What was just acknowledged is durable, and visible once the table is there.
+    path = f"/PhoneNumbers/{number.replace('+', '%2B')}?minPosition={position}"
+    async with session.get(URL(path, encoded=True), headers=headers) as response:
         return f"{response.status} {await response.text()}"
