@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import Annotated, NoReturn, TypeVar
 
 import typer
+import uvloop
 from rich.console import Console
 
 from ledger import reports
@@ -89,7 +90,8 @@ def project(
     with _database(settings) as (dsn, _):
         if not child:
             asyncio.run(_prepare(dsn, settings))
-        asyncio.run(run_projections(dsn, settings, ends_with_input=child))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(run_projections(dsn, settings, ends_with_input=child))
 
 
 @app.command(hidden=True)
