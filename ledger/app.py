@@ -9,8 +9,12 @@ from collections.abc import AsyncIterator
 from aiohttp import web
 
 from ledger.api.consents import ConsentsApi
+from ledger.api.feed import Feed
 from ledger.api.health import HealthApi
 from ledger.api.keys import Keys
+from ledger.api.lists import Lists
+from ledger.api.openapi import OpenApi
+from ledger.api.phone_number_list import PhoneNumberListApi
 from ledger.api.phone_numbers import PhoneNumbersApi
 from ledger.api.problems import observe
 from ledger.api.read_model import ReadModel
@@ -36,22 +40,28 @@ async def make_app(dsn: str, settings: Settings) -> web.Application:
     keys = Keys(pool, settings)
     handler = CommandHandler(store, identity, settings)
     read_model = ReadModel(pool, bell, settings)
+    lists = Lists(pool, settings)
+    feed = Feed(pool, read_model, bell, settings)
     checker = SignatureChecker(settings.signed_url, settings.twilio_tokens())
 
     async def running(_: web.Application) -> AsyncIterator[None]:
         # aiohttp has answered every accepted request before it comes back here.
-        async with pool, bell, read_model, handler:
+        async with pool, bell, read_model, lists, feed, handler:
             yield
 
     app = web.Application(
         middlewares=[observe], client_max_size=settings.body_bytes_max
     )
     app.cleanup_ctx.append(running)
+    # Before aiohttp waits for open requests: a stream has no end of its own.
+    app.on_shutdown.append(feed.stop)
     for resource in (
         Webhook(checker, settings.vocabulary(), handler),
-        PhoneNumbersApi(keys, read_model, store, identity),
+        PhoneNumbersApi(keys, read_model, store, identity, feed),
+        PhoneNumberListApi(keys, lists, feed),
         ConsentsApi(keys, handler, store, read_model),
         HealthApi(pool, read_model, handler, settings),
+        OpenApi(keys),
     ):
         app.router.add_routes(resource.routes())
     return app

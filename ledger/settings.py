@@ -154,6 +154,10 @@ class Settings(BaseModel):
     """How long SIGTERM waits for accepted requests to be answered, in seconds.
     Default: 30."""
 
+    streams_max: int = Field(100, alias="LEDGER_STREAMS_MAX", ge=0, le=10_000)
+    """Most event streams open in one web process; more are answered 503 with
+    Retry-After. An idle one costs little, a change is written to each. Default: 100."""
+
     @classmethod
     def from_mapping(cls, environment: Mapping[str, str]) -> Self:
         """Read the settings from ``environment``.

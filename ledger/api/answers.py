@@ -1,14 +1,21 @@
 """Answers in JSON, from the models that describe them."""
 
+from collections.abc import Mapping
+
 from aiohttp import web
 
 from ledger.api.models import Shape
 
 
-def of_model(model: Shape, *, status: int = 200) -> web.Response:
+def of_model(
+    model: Shape, *, status: int = 200, headers: Mapping[str, str] | None = None
+) -> web.Response:
     """A model as JSON: camelCase, without what is not there."""
     return web.Response(
-        status=status, body=to_json(model), content_type="application/json"
+        status=status,
+        body=to_json(model),
+        content_type="application/json",
+        headers=headers,
     )
 
 

@@ -7,6 +7,7 @@ counts once; the same key with another consent is refused.
 """
 
 import uuid
+from collections.abc import Iterable
 from typing import TypeVar
 
 import orjson
@@ -34,6 +35,10 @@ from ledger.observations import count_signal
 from ledger.store.event_store import EventStore
 
 IDEMPOTENCY_KEY_CHARACTERS_MAX = 255
+POSITION_HEADER = "Ledger-Position"
+"""Where this consent was recorded: of a repeat, the first one's position, though the
+record may have moved on since."""
+_EVIDENCE_LEVELS_MAX = 32
 
 Input = TypeVar("Input", bound=ConsentInput)
 
@@ -74,10 +79,12 @@ class ConsentsApi:
         principal = await self._keys.require(request, WRITE)
         number = parse_number(request.match_info["number"])
         given = await _read(request, ConsentInput)
-        if given.phone_number is not None and given.phone_number != number:
+        if given.phone_number and parse_number(given.phone_number) != number:
             raise InvalidConsent("phoneNumber is not the number in the path")
-        expected = _expected_version(request)
-        return await self._record(request, principal, number, given, expected)
+        key, expected = _signal_key(request), _expected_version(request)
+        if request.headers.get(hdrs.IF_MATCH) == "*":
+            await self._require_record(number)
+        return await self._record(key, principal, number, given, expected)
 
     async def post(self, request: web.Request) -> web.Response:
         """Record a consent for a number that was never seen, named in the body.
@@ -90,7 +97,7 @@ class ConsentsApi:
         number = parse_number(given.phone_number)
         try:
             response = await self._record(
-                request, principal, number, given, expected_version=Version(0)
+                _signal_key(request), principal, number, given, Version(0)
             )
         except PreconditionFailed:
             raise AlreadyExists("PUT appends to a number that has a record") from None
@@ -99,14 +106,14 @@ class ConsentsApi:
 
     async def _record(
         self,
-        request: web.Request,
+        key: str,
         principal: Principal,
         number: PhoneNumber,
         given: ConsentInput,
         expected_version: Version | None,
     ) -> web.Response:
         signal = Signal(
-            key=_signal_key(request),
+            key=key,
             phone_number=number,
             sender=Sender(given.sender),
             status=given.status,
@@ -123,20 +130,37 @@ class ConsentsApi:
             await self._refuse_other(signal, receipt)
         return await self._answer(signal, receipt)
 
+    async def _require_record(self, number: PhoneNumber) -> None:
+        """Records never go away, so one that is there now is there when we append."""
+        if await self._read_model.find(number) is None:
+            raise PreconditionFailed("there is no record yet")
+
     async def _refuse_other(self, signal: Signal, receipt: Receipt) -> None:
         """A repeat must be of the same consent."""
         if receipt.position is None:
             return
         before = Position(receipt.position - 1)
         [(_, event)] = await self._store.read_after(before, 1)
-        occurred_at = signal.occurred_at or event.occurred_at
-        asked = (signal.phone_number, signal.sender, signal.status, occurred_at)
-        kept = (event.phone_number, event.sender, event.status, event.occurred_at)
+        asked = (
+            signal.phone_number,
+            signal.sender,
+            signal.status,
+            signal.occurred_at or event.recorded_at,
+            signal.evidence,
+        )
+        kept = (
+            event.phone_number,
+            event.sender,
+            event.status,
+            event.occurred_at,
+            event.evidence,
+        )
         if asked != kept:
             raise IdempotencyKeyReused(f"it recorded position {receipt.position}")
 
     async def _answer(self, signal: Signal, receipt: Receipt) -> web.Response:
         position = receipt.position or Position(0)
+        headers = {POSITION_HEADER: str(position)}
         try:
             await self._read_model.wait_for(position, "phone_numbers")
         except NotYetProjected:
@@ -145,13 +169,12 @@ class ConsentsApi:
                 status=signal.status,
                 position=position,
             )
-            return of_model(accepted, status=202)
+            return of_model(accepted, status=202, headers=headers)
         record = await self._read_model.find(signal.phone_number)
         assert record is not None, "a number with an event has a record"  # noqa: S101
         status = 201 if record.version == 1 and receipt.is_new else 200
-        response = of_model(record, status=status)
-        response.headers[hdrs.ETAG] = etag_of(record)
-        return response
+        headers[hdrs.ETAG] = etag_of(record)
+        return of_model(record, status=status, headers=headers)
 
 
 async def _read(request: web.Request, shape: type[Input]) -> Input:
@@ -187,7 +210,10 @@ def _signal_key(request: web.Request) -> str:
 
 
 def _expected_version(request: web.Request) -> Version | None:
-    if request.headers.get(hdrs.IF_NONE_MATCH) == "*":
+    none_match = request.headers.get(hdrs.IF_NONE_MATCH, "*")
+    if none_match != "*":
+        raise InvalidRequest("If-None-Match can only be * where something is recorded")
+    if hdrs.IF_NONE_MATCH in request.headers:
         return Version(0)
     given = request.headers.get(hdrs.IF_MATCH)
     return None if given in (None, "*") else version_in(given)
@@ -197,15 +223,21 @@ def _checked(evidence: dict[str, JsonValue]) -> dict[str, object]:
     """Names with a leading underscore are the stored form's own.
 
     The library's transcoder reads an object of ``_type_`` and ``_data_`` as a value of
-    its own, so one from outside could make the ledger unreadable to it.
+    its own, so one from outside could make the ledger unreadable to it. What is nested
+    too deep could be read, and not be written again.
     """
-    pending: list[JsonValue] = [evidence]
-    while pending:
-        value = pending.pop()
-        if isinstance(value, list):
-            pending.extend(value)
-        elif isinstance(value, dict):
-            pending.extend(value.values())
-            if any(name.startswith("_") for name in value):
-                raise InvalidConsent("evidence has a name that starts with _")
-    return dict(evidence)
+    level: list[JsonValue] = [evidence]
+    for _ in range(_EVIDENCE_LEVELS_MAX):
+        names = [name for value in level if isinstance(value, dict) for name in value]
+        if any(name.startswith("_") for name in names):
+            raise InvalidConsent("evidence has a name that starts with _")
+        level = [below for value in level for below in _inside(value)]
+        if not level:
+            return dict(evidence)
+    raise InvalidConsent(f"evidence has more than {_EVIDENCE_LEVELS_MAX} levels")
+
+
+def _inside(value: JsonValue) -> Iterable[JsonValue]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()

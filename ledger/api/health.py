@@ -5,10 +5,11 @@ The only routes but the webhook that need no key; they name no number.
 
 import contextlib
 
+import asyncpg
 from aiohttp import web
 
 from ledger.api.answers import of_model
-from ledger.api.models import ProjectionState, Readiness
+from ledger.api.models import Liveness, ProjectionState, Readiness
 from ledger.api.read_model import ReadModel
 from ledger.command_handler import CommandHandler
 from ledger.domain.ids import Position
@@ -44,7 +45,7 @@ class HealthApi:
 
     async def alive(self, _: web.Request) -> web.Response:
         """The process answers."""
-        return web.json_response({"alive": True})
+        return of_model(Liveness(alive=True))
 
     async def ready(self, _: web.Request) -> web.Response:
         """Database reachable, migrations current, projections running and near."""
@@ -54,8 +55,8 @@ class HealthApi:
     async def metrics(self, _: web.Request) -> web.Response:
         """Everything that was counted, by all processes."""
         QUEUE.set(self._handler.waiting)
-        # The counts are worth having while the database is down, too.
-        with contextlib.suppress(StoreUnavailable):
+        # The counts are worth having while the database is down or empty, too.
+        with contextlib.suppress(StoreUnavailable, asyncpg.UndefinedTableError):
             self._observe(*await self._read_model.projections())
         return web.Response(
             body=metrics(), headers={"Content-Type": "text/plain; version=0.0.4"}
@@ -68,13 +69,11 @@ class HealthApi:
                 async with self._pool.acquire() as connection:
                     await check_schema(connection)
             position, states = await self._read_model.projections()
-        except (StoreUnavailable, SchemaMismatch) as error:
-            return Readiness(
-                ready=False,
-                reasons=[f"{error.code}: {error.title()}"],
-                position=None,
-                projections=[],
-            )
+        except StoreUnavailable as error:
+            # Not its message: that may name the server, and anyone may ask here.
+            return _unready(f"{error.code}: {error.title()}")
+        except SchemaMismatch as error:
+            return _unready(f"{error.code}: {error}")
         reasons = [r for state in states for r in self._reasons(state)]
         if not states:
             reasons.append("no projection was ever started")
@@ -97,3 +96,7 @@ class HealthApi:
             position,
             {s.name: (s.position, s.stopped_reason is not None) for s in states},
         )
+
+
+def _unready(reason: str) -> Readiness:
+    return Readiness(ready=False, reasons=[reason], position=None, projections=[])

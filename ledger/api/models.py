@@ -3,6 +3,7 @@
 JSON is camelCase, times are RFC 3339 in UTC. Never holds a rule of consent.
 """
 
+import re
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
@@ -10,6 +11,7 @@ from pydantic import (
     AfterValidator,
     AwareDatetime,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     JsonValue,
@@ -23,7 +25,30 @@ from ledger.domain.signals import Source
 E164 = r"^\+[1-9][0-9]{6,14}$"
 _WORD = r"^[^\x00]+$"
 
-Instant = Annotated[AwareDatetime, AfterValidator(lambda at: at.astimezone(UTC))]
+_RFC_3339 = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?"
+    r"(Z|[+-][0-9]{2}:[0-9]{2})",
+    re.IGNORECASE,
+)
+
+
+def _as_written(value: object) -> object:
+    """A time as text; pydantic by itself takes numbers, and digits, as well."""
+    if isinstance(value, str) and _RFC_3339.fullmatch(value):
+        return value
+    raise ValueError("must be a time with an offset, such as 2026-01-31T12:00:00Z")
+
+
+def _in_utc(at: datetime) -> datetime:
+    try:
+        return at.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("must be a time that there is in UTC") from None
+
+
+Instant = Annotated[
+    AwareDatetime, BeforeValidator(_as_written), AfterValidator(_in_utc)
+]
 SenderField = Annotated[str, Field(min_length=1, max_length=256, pattern=_WORD)]
 
 
@@ -31,7 +56,10 @@ class Shape(BaseModel):
     """What all shapes share."""
 
     model_config = ConfigDict(
-        alias_generator=to_camel, populate_by_name=True, frozen=True
+        alias_generator=to_camel,
+        populate_by_name=True,
+        frozen=True,
+        use_attribute_docstrings=True,
     )
 
 
@@ -39,20 +67,46 @@ class SenderStatus(Shape):
     """What holds for one sender that the number has said something about."""
 
     sender: str
+    """A MessagingServiceSid or a Twilio address; `*` is every sender."""
     status: Status
     since: datetime
+    """When the deciding event occurred."""
     position: int
+    """Position of the deciding event."""
 
 
-class PhoneNumberRecord(Shape):
-    """What a number says now."""
+class PhoneNumberSummary(Shape):
+    """What a number says now, as it stands in a list."""
 
     phone_number: str
+    """E.164, or the address as it came where it is not."""
     status: Status
+    """`out` if it is out for any sender."""
     since: datetime
+    """When the deciding event occurred."""
     position: int
+    """Position of the number's newest event."""
     version: int
+    """How many events the number has."""
+
+
+class PhoneNumberRecord(PhoneNumberSummary):
+    """What a number says now."""
+
     senders: list[SenderStatus]
+
+
+class SenderSummary(Shape):
+    """What a number has said to one sender, as it stands in that sender's list."""
+
+    phone_number: str
+    """E.164, or the address as it came where it is not."""
+    status: Status
+    sender: str
+    since: datetime
+    """When the deciding event occurred."""
+    position: int
+    """Position of the deciding event."""
 
 
 class SenderRecord(Shape):
@@ -62,24 +116,52 @@ class SenderRecord(Shape):
     sender: str
     status: Answer
     since: datetime | None
+    """When the deciding event occurred; null where it was another sender's."""
     position: int
+    """Position of the number's newest event."""
     version: int
+
+
+class Attribute(Shape):
+    """What a list can be asked about one attribute."""
+
+    name: str
+    type: Literal["string", "integer", "date"]
+    is_primary_key: bool
+    operators: list[str]
+    """Comparisons that an index serves: `eq` is `=`, any other `=ge=` and so on."""
+    is_sortable: bool
+
+
+class Collection(Shape):
+    """What ``/PhoneNumbers/`` lists, and what it can be asked."""
+
+    name: Literal["PhoneNumbers"]
+    attributes: list[Attribute]
+    limit_default: int
+    limit_max: int
 
 
 class HistoryEvent(Shape):
     """One event of a number. ``evidence`` is there for auditors only."""
 
     position: int
+    """Place in the whole ledger, from 1, without gaps, in the order of commits."""
     version: int
+    """Place among the number's events, from 1."""
     sender: str
     status: Status
     previous_status: Answer
     occurred_at: datetime
+    """When the person did it."""
     recorded_at: datetime
+    """When the ledger wrote it."""
     source: Source
     matched_by: MatchedBy
     actor: str
+    """`subject`, or the API key that said so."""
     evidence: dict[str, JsonValue] | None = None
+    """What was sent: the signed parameters of a text, or what an application gave."""
 
 
 class History(Shape):
@@ -100,19 +182,27 @@ class Accepted(Shape):
 class ConsentInput(Shape):
     """An explicit consent, as an application records it."""
 
-    model_config = ConfigDict(extra="forbid")
+    # By alias alone: phone_number would be a field that no client was told of.
+    model_config = ConfigDict(extra="forbid", populate_by_name=False)
 
     phone_number: Annotated[str, Field(pattern=E164)] | None = None
+    """The number in the path, or nothing."""
     status: Status
     sender: SenderField = "*"
+    """Whom the consent is for: a MessagingServiceSid or a Twilio address; `*` is every
+    sender."""
     occurred_at: Instant | None = None
+    """When the person did it, not in the future; now, if it is left out."""
     evidence: dict[str, JsonValue] = Field(default_factory=dict)
+    """What shows it: wording, form URL, IP address, kind of consent. No name in it may
+    start with an underscore."""
 
 
 class NewConsentInput(ConsentInput):
     """An explicit consent for a number that is named in the body."""
 
     phone_number: Annotated[str, Field(pattern=E164)]
+    """E.164."""
 
 
 class Problem(Shape):
@@ -122,7 +212,9 @@ class Problem(Shape):
     title: str
     status: int
     code: str
+    """Stable: clients may compare it."""
     detail: str | None = None
+    """Which value, and what to change."""
 
 
 class ProjectionState(Shape):
@@ -134,6 +226,12 @@ class ProjectionState(Shape):
     lag_events: int
     running: bool
     stopped_reason: str | None
+
+
+class Liveness(Shape):
+    """The process answers."""
+
+    alive: Literal[True]
 
 
 class Readiness(Shape):

@@ -3,6 +3,8 @@
 Never computes a status other than from rows that the domain's rules have made.
 """
 
+import re
+from collections.abc import Mapping
 from typing import Final
 
 import orjson
@@ -15,12 +17,25 @@ from ledger.api.addresses import (
     single_parameters,
 )
 from ledger.api.answers import of_model, to_json
+from ledger.api.feed import Feed
+from ledger.api.formats import (
+    CSV,
+    EVENT_STREAM,
+    JSON,
+    Selection,
+    csv_rows,
+    negotiate,
+    parse_selection,
+    split_extension,
+)
 from ledger.api.keys import AUDIT, READ, Keys
+from ledger.api.lists import CSV_HEADERS
 from ledger.api.models import (
     History,
     HistoryEvent,
     PhoneNumberRecord,
     SenderRecord,
+    Shape,
 )
 from ledger.api.read_model import ReadModel
 from ledger.domain.ids import (
@@ -39,6 +54,7 @@ HISTORY_EVENTS_MAX: Final = 10_000
 _PROPERTIES: Final = frozenset(
     ("phoneNumber", "status", "since", "position", "version", "senders")
 )
+_SELECT: Final = re.compile(r"select\((.*)\)")
 
 
 class PhoneNumbersApi:
@@ -50,11 +66,13 @@ class PhoneNumbersApi:
         read_model: ReadModel,
         store: EventStore,
         identity: IdentityLoader,
+        feed: Feed,
     ) -> None:
         self._keys = keys
         self._read_model = read_model
         self._store = store
         self._identity = identity
+        self._feed = feed
 
     def routes(self) -> list[web.RouteDef]:
         """The record, one property of it, and the history."""
@@ -63,19 +81,27 @@ class PhoneNumbersApi:
             web.get("/PhoneNumbers/{number}/history", self.history),
         ]
 
-    async def get(self, request: web.Request) -> web.Response:
-        """What a number says now.
+    async def get(self, request: web.Request) -> web.StreamResponse:
+        """What a number says now; or, as events, whatever it will say.
 
         ``?sender=`` asks for one sender, by the rule that the newest word to it or to
-        every sender decides; ``?minPosition=`` waits until the table has reached it.
+        every sender decides; ``?minPosition=`` waits until the table has reached it;
+        ``?select(a,b)`` asks for some columns.
 
         Raises:
             NotFound: the number was never seen.
             NotYetProjected: the table did not reach minPosition in time.
+            NotAcceptable: the record cannot be had in what Accept names.
         """
         await self._keys.require(request, READ)
-        number, name = _number_and_property(request.match_info["number"])
-        parameters = single_parameters(request, ("sender", "minPosition"))
+        given, content_type = split_extension(request.match_info["number"])
+        number, name = _number_and_property(given)
+        content_type = content_type or _negotiated(request, name)
+        if content_type == EVENT_STREAM:
+            return await self._feed.follow(request, number)
+        parameters = _parameters(request) if request.query_string else {}
+        sender = _sender(parameters.get("sender"))
+        selection = _selection(name, parameters, of_sender=sender is not None)
         if "minPosition" in parameters:
             position = parse_position("minPosition", parameters["minPosition"])
             await self._read_model.wait_for(position, "phone_numbers")
@@ -83,11 +109,16 @@ class PhoneNumbersApi:
         if record is None:
             raise NotFound("this number was never seen")
         etag = etag_of(record)
+        if content_type == CSV:
+            # Under one address, each format has a strong validator of its own.
+            etag = f'{etag[:-1]}-csv"'
+        headers: dict[str, str] = {hdrs.ETAG: etag, hdrs.VARY: hdrs.ACCEPT}
         if is_unchanged(request, etag):
-            return web.Response(status=304, headers={hdrs.ETAG: etag})
-        response = _represent(record, name, parameters.get("sender"))
-        response.headers[hdrs.ETAG] = etag
-        return response
+            return web.Response(status=304, headers=headers)
+        shown = record if sender is None else status_for_sender(record, sender)
+        if content_type == CSV:
+            return _as_csv(shown, selection, headers)
+        return _as_json(shown, selection, headers)
 
     async def history(self, request: web.Request) -> web.Response:
         """Every event of a number, oldest first; with evidence for auditors.
@@ -98,7 +129,7 @@ class PhoneNumbersApi:
             NotFound: the number was never seen.
         """
         principal = await self._keys.require(request, READ)
-        number = canonical_number(request.match_info["number"])
+        number = _number(request.match_info["number"])
         parameters = single_parameters(request, ("after", "limit", "minPosition"))
         if "minPosition" in parameters:
             position = parse_position("minPosition", parameters["minPosition"])
@@ -154,22 +185,81 @@ def status_for_sender(record: PhoneNumberRecord, sender: str) -> SenderRecord:
     )
 
 
-def _represent(
-    record: PhoneNumberRecord, name: str | None, sender: str | None
+def _as_json(
+    shown: Shape, selection: Selection | None, headers: Mapping[str, str]
 ) -> web.Response:
-    shown = record if sender is None else status_for_sender(record, sender)
-    if name is None:
-        return of_model(shown)
-    value = shown.model_dump(mode="json", by_alias=True).get(name)
-    return web.Response(body=orjson.dumps(value), content_type="application/json")
+    if selection is None:
+        return of_model(shown, headers=headers)
+    value = selection.of(_columns(shown, selection))
+    body = orjson.dumps(value, option=orjson.OPT_UTC_Z)
+    return web.Response(body=body, content_type=JSON, headers=headers)
+
+
+def _as_csv(
+    shown: Shape, selection: Selection | None, headers: Mapping[str, str]
+) -> web.Response:
+    of_sender = isinstance(shown, SenderRecord)
+    chosen = selection or parse_selection(None, of_sender=of_sender)
+    rows = csv_rows(chosen.columns, [_columns(shown, chosen)])
+    return web.Response(body=b"".join(rows), headers={**headers, **CSV_HEADERS})
+
+
+def _columns(shown: Shape, selection: Selection) -> Mapping[str, object]:
+    # What a number says to one sender has no senders: null.
+    return dict.fromkeys(selection.columns) | shown.model_dump(by_alias=True)
+
+
+def _negotiated(request: web.Request, name: str | None) -> str:
+    accept = request.headers.get(hdrs.ACCEPT)
+    if accept is None or accept == "*/*":
+        return JSON
+    return negotiate(accept, (JSON, CSV) if name else (JSON, CSV, EVENT_STREAM))
+
+
+def _parameters(request: web.Request) -> Mapping[str, str]:
+    """The query's parameters; of ``select(a,b)``, the peer's form, what is in it."""
+    selects = [name for name in request.query if _SELECT.fullmatch(name)]
+    allowed = ("sender", "minPosition", *selects)
+    parameters = dict(single_parameters(request, allowed))
+    if len(selects) > 1:
+        raise InvalidQuery("select is given twice; give it once")
+    for text in selects:
+        parameters["select"] = text[len("select(") : -1]
+    return parameters
+
+
+def _selection(
+    name: str | None, parameters: Mapping[str, str], *, of_sender: bool
+) -> Selection | None:
+    if name and "select" in parameters:
+        raise InvalidQuery(f"the path asks for {name} alone: leave select out")
+    if name:
+        return Selection((name,), "values")
+    if "select" in parameters:
+        return parse_selection(parameters["select"], of_sender=of_sender)
+    return None
 
 
 def _number_and_property(given: str) -> tuple[PhoneNumber, str | None]:
     """``+1415….status`` is one property of the record, as the peer has it."""
     number, dot, name = given.rpartition(".")
     if dot and name in _PROPERTIES:
-        return canonical_number(number), name
-    return canonical_number(given), None
+        return _number(number), name
+    return _number(given), None
+
+
+def _number(given: str) -> PhoneNumber:
+    if "\0" in given:
+        # PostgreSQL's text has none, so no record can have this address.
+        raise NotFound("this number was never seen")
+    return canonical_number(given)
+
+
+def _sender(given: str | None) -> str | None:
+    """A plus sign that was not sent as %2B has become a space."""
+    if given == "":
+        raise InvalidQuery("sender is empty: leave it out to ask for every sender")
+    return re.sub("^ (?=[0-9])", "+", given) if given else None
 
 
 def _limit(given: str | None) -> int:

@@ -1,0 +1,191 @@
+"""``python -m bench``: everything in one run, as the issue's section "Speed" has it.
+
+Exit codes: 0 every row reaches "at least", 1 one does not or could not be measured,
+2 wrong usage or wrk is missing.
+"""
+
+import json
+import shutil
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from bench import report, rows
+from bench.database import Database
+from bench.fill import fill
+from bench.hot_spots import print_hot_spots
+from bench.results import TARGETS, Row
+from bench.rows import Plan, Writing
+from bench.service import constant_handler, get, postgres, serve
+from bench.texts import number, number_path
+
+_WRITING = {
+    "webhooks-64": rows.webhooks_64,
+    "webhooks-256": rows.webhooks_256,
+    "one-webhook": rows.one_webhook,
+    "memory": rows.memory,
+    "visible": rows.visible,
+}
+_READING = ("projector", "get-number", "list")
+
+
+@dataclass
+class _Run:
+    """What was asked for, and what was found so far."""
+
+    plan: Plan
+    names: set[str]
+    folder: Path
+    profile: bool
+    found: dict[str, Row] = field(default_factory=dict)
+    writing: Writing | None = None
+    server: str = ""
+
+    def measure(self, name: str, work: Callable[[], Row]) -> None:
+        """Keep what ``work`` finds; a row that fails does not take the rest along."""
+        if name not in self.names:
+            return
+        try:
+            self.found[name] = work()
+        except Exception as error:  # noqa: BLE001 - shown, kept, and exit code 1
+            self.plan.say(traceback.format_exc())
+            self.found[name] = Row(name, [], notes=[f"{type(error).__name__}: {error}"])
+
+
+def main(  # noqa: PLR0913 - one parameter an option
+    only: Annotated[
+        list[str] | None, typer.Option(help=f"One of {', '.join(TARGETS)}; repeat.")
+    ] = None,
+    seconds: Annotated[int, typer.Option(min=1, help="Of each side's round.")] = 5,
+    rounds: Annotated[int, typer.Option(min=1, help="Of each row.")] = 3,
+    directory: Annotated[
+        Path | None, typer.Option(help="Where databases go: a disk, not memory.")
+    ] = None,
+    *,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="JSON on standard output.")
+    ] = False,
+    profile: Annotated[
+        bool, typer.Option(help="Sample a web process with py-spy, if it is there.")
+    ] = False,
+) -> None:
+    """Measure the service against the least that the same machine can do."""
+    console = Console(stderr=True)
+    names = set(only or TARGETS)
+    _refuse(console, names)
+    with _folders(directory) as (folder, scratch):
+        say = _sayer(console)
+        run = _Run(Plan(seconds, rounds, scratch, say), names, folder, profile)
+        _write(run)
+        _read(run)
+    found = [run.found[name] for name in TARGETS if name in run.found]
+    _show(run, found, as_json=as_json)
+    sys.exit(any(row.verdict in ("below", "not measured") for row in found))
+
+
+def _write(run: _Run) -> None:
+    """Everything about webhooks, on a fresh ledger."""
+    if not run.names & set(_WRITING):
+        return
+    folder = run.folder / "writing"
+    with postgres(folder) as database, serve(folder) as running:
+        run.server = _describe(database)
+        writing = run.writing = Writing(run.plan, running, database)
+        writing.warm_up()
+        for name, measure in _WRITING.items():
+            run.measure(name, lambda measure=measure: measure(writing))  # type: ignore[misc]
+        if run.profile:
+            print_hot_spots(writing)
+
+
+def _read(run: _Run) -> None:
+    """Everything about reading, on 500,000 events of 100,000 numbers."""
+    if not run.names & set(_READING):
+        return
+    folder = run.folder / "reading"
+    with postgres(folder) as database:
+        run.server = _describe(database)
+        run.plan.say("filling: 500,000 events of 100,000 numbers")
+        fill(database)
+        run.measure("projector", lambda: rows.projector(run.plan, database))
+        if run.names & {"get-number", "list"}:
+            _read_api(run, database, folder)
+
+
+def _read_api(run: _Run, database: Database, folder: Path) -> None:
+    with serve(folder) as running:
+        database.wait_caught_up()
+        database.rows("VACUUM ANALYZE")
+        _, body = get(running.url + number_path(number(1)))
+        with constant_handler(folder, body) as constant:
+            plan = run.plan
+            run.measure("get-number", lambda: rows.get_number(plan, running, constant))
+            run.measure("list", lambda: rows.list_numbers(plan, running, constant))
+
+
+def _show(run: _Run, found: list[Row], *, as_json: bool) -> None:
+    console = Console(stderr=as_json, width=None if sys.stdout.isatty() else 160)
+    report.print_table(console, found)
+    console.print(f"server: {run.server}", highlight=False)
+    if run.writing is not None:
+        report.print_costs(console, run.writing)
+    saved = report.save(found, run.writing, run.server)
+    console.print(f"saved to {saved['file']}", highlight=False)
+    if as_json:
+        print(json.dumps(saved))
+
+
+def _describe(database: Database) -> str:
+    names = ("server_version", "fsync", "synchronous_commit", "shared_buffers")
+    shown = [f"{name} {database.value(f'SHOW {name}')}" for name in names]
+    connections = database.value("SHOW max_connections")
+    return (
+        f"embedded PostgreSQL, {', '.join(shown)}, as shipped, but max_connections "
+        f"{connections} so that pgbench's 64 clients fit"
+    )
+
+
+def _refuse(console: Console, names: set[str]) -> None:
+    if unknown := names - set(TARGETS):
+        console.print(f"unknown: {', '.join(unknown)}; known: {', '.join(TARGETS)}")
+        sys.exit(2)
+    if shutil.which("wrk") is None:
+        console.print("wrk is not installed; on Debian: apt-get install wrk")
+        sys.exit(2)
+
+
+@contextmanager
+def _folders(directory: Path | None) -> Iterator[tuple[Path, Path]]:
+    """One on the disk for databases, one in memory for prepared requests."""
+    memory = Path("/dev/shm")  # noqa: S108 - a fresh folder in it, as in /tmp
+    prefix = "consent-ledger-bench-"
+    with (
+        tempfile.TemporaryDirectory(
+            prefix=prefix, dir=directory, ignore_cleanup_errors=True
+        ) as folder,
+        tempfile.TemporaryDirectory(
+            prefix=prefix, dir=memory if memory.is_dir() else None
+        ) as scratch,
+    ):
+        yield Path(folder), Path(scratch)
+
+
+def _sayer(console: Console) -> Callable[[str], None]:
+    def say(text: str) -> None:
+        console.print(text, style="dim", markup=False, highlight=False, soft_wrap=True)
+
+    return say
+
+
+if __name__ == "__main__":
+    app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
+    app.command()(main)
+    app()

@@ -1,0 +1,125 @@
+"""What a row of the table is, and what is asked of it."""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final, Literal
+
+Verdict = Literal["aim", "at least", "below", "not measured"]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A line of the issue's table."""
+
+    what: str
+    against: str
+    at_least: float
+    aim: float
+    unit: str = "x"
+    is_better: Literal["more", "less"] = "more"
+    ours_in: str = "/s"
+
+
+TARGETS: Final[Mapping[str, Target]] = MappingProxyType(
+    {
+        "webhooks-64": Target(
+            "signed webhooks/s, distinct numbers, 64 connections, durable",
+            "pgbench, 64 clients, one-row durable inserts",
+            0.4,
+            0.7,
+        ),
+        "webhooks-256": Target(
+            "the same at 256 connections",
+            "the same (pgbench at 64 clients)",
+            0.5,
+            0.9,
+        ),
+        "one-webhook": Target(
+            "one webhook at a time, median time",
+            "pgbench, one client, one insert",
+            6,
+            2.5,
+            is_better="less",
+            ours_in=" ms",
+        ),
+        "get-number": Target(
+            "GET /PhoneNumbers/{number}/s, 100,000 numbers, 64 connections",
+            "a constant aiohttp handler",
+            0.45,
+            0.65,
+        ),
+        "list": Target(
+            "list by status/s, 50 of 100,000, 64 connections",
+            "the same constant handler",
+            0.05,
+            0.12,
+        ),
+        "projector": Target(
+            "projector, 500,000 events into both tables, events/s",
+            "the library's notification log, read and mapped",
+            1,
+            3,
+        ),
+        "visible": Target(
+            "200 until visible in GET, p99, at 1,000 webhooks/s",
+            "",
+            250,
+            50,
+            unit=" ms",
+            is_better="less",
+        ),
+        "memory": Target(
+            "memory (RSS) of one web process under load",
+            "",
+            150,
+            100,
+            unit=" MB",
+            is_better="less",
+        ),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What was measured: a number a round, and the other side's if there is one."""
+
+    name: str
+    ours: Sequence[float]
+    theirs: Sequence[float] = ()
+    notes: Sequence[str] = ()
+    detail: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def target(self) -> Target:
+        """What is asked of it."""
+        return TARGETS[self.name]
+
+    @property
+    def rounds(self) -> list[float]:
+        """The ratio of each pair of rounds, which stood next to each other in time."""
+        if not self.theirs:
+            return list(self.ours)
+        return [a / b for a, b in zip(self.ours, self.theirs, strict=True)]
+
+    @property
+    def value(self) -> float | None:
+        """The median of the rounds; None where there is none."""
+        return statistics.median(self.rounds) if self.ours else None
+
+    @property
+    def verdict(self) -> Verdict:
+        """Which of the two marks it reaches."""
+        if self.value is None:
+            return "not measured"
+        if self._reaches(self.target.aim):
+            return "aim"
+        return "at least" if self._reaches(self.target.at_least) else "below"
+
+    def _reaches(self, mark: float) -> bool:
+        assert self.value is not None
+        if self.target.is_better == "more":
+            return self.value >= mark
+        return self.value <= mark

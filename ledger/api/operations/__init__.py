@@ -1,0 +1,1 @@
+"""What every route takes and answers: the table behind /openapi.json."""

@@ -1,0 +1,75 @@
+"""The words in which a route is described.
+
+Shapes, constraints and status codes are not written down a second time: an operation
+names the model that validates or answers, and the errors that may be raised. Never
+builds a document: that is ``ledger.api.openapi``.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from pydantic import JsonValue
+
+from ledger.api.keys import Role
+from ledger.api.models import Shape
+from ledger.errors import LedgerError
+
+Schema = dict[str, JsonValue]
+Refusals = tuple[type[LedgerError], ...]
+
+JSON: Final = "application/json"
+TEXT: Final[Schema] = {"type": "string"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parameter:
+    """What may stand in the path, the query or the headers."""
+
+    name: str
+    place: Literal["path", "query", "header"]
+    description: str
+    schema: Schema = field(default_factory=lambda: dict(TEXT))
+    example: JsonValue = None
+    required: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Body:
+    """What may be sent: a model's JSON, or what ``content`` says of each media type."""
+
+    model: type[Shape] | None = None
+    content: dict[str, Schema] = field(default_factory=dict)
+    example: JsonValue = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """One good answer: any of ``models`` and ``schema``, or nothing at all."""
+
+    status: int
+    description: str
+    models: tuple[type[Shape], ...] = ()
+    schema: Schema | None = None
+    media_type: str = JSON
+    example: JsonValue = None
+    headers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """One method of one path; a GET answers HEAD as well."""
+
+    method: Literal["get", "put", "patch", "post", "delete"]
+    path: str
+    name: str
+    tag: str
+    summary: str
+    description: str = ""
+    roles: frozenset[Role] | None
+    """Who may; None where no key is needed."""
+    parameters: Sequence[Parameter] = ()
+    body: Body | None = None
+    answers: Sequence[Answer]
+    refusals: Refusals = ()
+    """Every error of its own; those of keys, of bodies and of faults are added."""

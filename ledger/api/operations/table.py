@@ -1,0 +1,10 @@
+"""Every operation; a test holds this and the application's routes equal, both ways."""
+
+from typing import Final
+
+from ledger.api.operations.numbers import READING, WRITING
+from ledger.api.operations.operation import Operation
+from ledger.api.operations.service import SERVICE
+from ledger.api.operations.twilio import WEBHOOK
+
+OPERATIONS: Final[tuple[Operation, ...]] = (*READING, *WRITING, *WEBHOOK, *SERVICE)

@@ -1,0 +1,28 @@
+-- A page of numbers by since and number, ascending: for each status a range of one
+-- index. The comparisons of since alone are implied; they tell the planner that it is a
+-- range. The limit comes through a row, so that the plan for one page size is the plan
+-- for all.
+-- $1 status text, $2 from, $4 to since timestamptz, $3 from, $5 to phone_number text
+-- (or null)   $6, $7, $8, $9, $10 the second's
+-- $11 whether the second comes after the first boolean   $12 excluded numbers text[]
+-- $13 rows bigint, of which are passed over $14 bigint
+SELECT p.phone_number AS "phoneNumber", p.status, p.since, p.position, p.version
+FROM (
+    VALUES
+        (
+            1, $1::text, $2::timestamptz, $3::text, $4::timestamptz, $5::text,
+            $13::bigint
+        ),
+        (2, $6, $7, $8, $9, $10, $13)
+) AS part (place, status, start, start_number, stop, stop_number, rows_max),
+LATERAL (
+    SELECT * FROM phone_numbers_v1 AS n
+    WHERE n.status = part.status
+        AND n.since >= part.start AND n.since <= part.stop
+        AND (n.since, n.phone_number) >= (part.start, part.start_number)
+        AND (n.since, n.phone_number) < (part.stop, part.stop_number)
+        AND n.phone_number <> ALL ($12::text[])
+    ORDER BY n.since, n.phone_number LIMIT part.rows_max
+) AS p
+ORDER BY CASE WHEN $11::boolean THEN part.place END, p.since, p.phone_number
+LIMIT $13 - $14::bigint OFFSET $14

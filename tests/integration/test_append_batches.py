@@ -1,0 +1,249 @@
+"""Batches and conflicts: what each signal is told, and what is decided again."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from builders import SENDER, entry, signal
+
+from ledger.command_handler import NOTHING_TO_DO, CommandHandler, Receipt
+from ledger.domain.consent import Subject, evolve, nobody
+from ledger.domain.ids import PhoneNumber, Position, SubjectId, Version
+from ledger.errors import LedgerError, PreconditionFailed
+from ledger.settings import Settings
+from ledger.store.codec import Entry
+from ledger.store.database import Connection, Pool, open_pool
+from ledger.store.event_store import (
+    Appended,
+    Conflict,
+    Duplicate,
+    Outcome,
+)
+from ledger.store.identity import IdentityLoader
+from ledger.store.postgres import PostgresEventStore
+
+
+def somebody() -> SubjectId:
+    """A subject that nobody else uses."""
+    return SubjectId(uuid4())
+
+
+@pytest.fixture
+async def handler(
+    store: PostgresEventStore, pool: Pool, settings: Settings
+) -> AsyncIterator[CommandHandler]:
+    """The command handler of one process."""
+    async with CommandHandler(store, IdentityLoader(pool), settings) as handler:
+        yield handler
+
+
+async def history_of(store: PostgresEventStore) -> list[tuple[int, str, str]]:
+    """Version, previous status and status of every event."""
+    recorded = await store.read_after(Position(0), 10_000)
+    return [(e.version, e.previous_status, e.status) for _, e in recorded]
+
+
+# Grouped.
+
+
+async def test_each_entry_of_a_batch_gets_its_own_outcome(
+    store: PostgresEventStore,
+) -> None:
+    """A bad row does not fail its neighbours, before it or behind it."""
+    [known] = await store.append([entry(somebody(), key="known")])
+    assert isinstance(known, Appended)
+    stale = entry(Subject(somebody(), Version(7), {}))
+    outcomes = await store.append(
+        [
+            entry(somebody(), key="first"),
+            stale,
+            entry(somebody(), key="known"),
+            entry(somebody(), key="first"),
+            entry(somebody(), key="last"),
+        ]
+    )
+    kinds = [Appended, Conflict, Duplicate, Conflict, Appended]
+    assert [type(outcome) for outcome in outcomes] == kinds
+    assert outcomes[2] == Duplicate(Position(1))
+    recorded = await store.read_after(Position(0), 9)
+    assert [position for position, _ in recorded] == [1, 2, 3]
+
+
+async def test_nothing_is_appended_for_an_empty_batch(
+    store: PostgresEventStore,
+) -> None:
+    """And nothing goes wrong."""
+    assert await store.append([]) == []
+    assert await store.last_position() == 0
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"key": "a NUL in a key\0"},
+        {"key": "a key that no index can hold" + "".join(map(chr, range(99, 9999)))},
+        {"evidence": {"what JSON cannot hold": object()}},
+        {"evidence": {"a lone surrogate": "\ud800"}},
+        {"expected_version": Version(99)},
+    ],
+)
+async def test_a_signal_that_cannot_be_recorded_fails_alone(
+    handler: CommandHandler, store: PostgresEventStore, bad: dict[str, Any]
+) -> None:
+    """Its neighbours in the batch are recorded, each with its own position."""
+    good = [signal(phone_number=PhoneNumber(f"+1415555010{n}")) for n in range(4)]
+    poison = signal(phone_number=PhoneNumber("+14155550109"), **bad)
+    signals = [*good[:2], poison, *good[2:]]
+    results = await asyncio.gather(
+        *map(handler.handle, signals), return_exceptions=True
+    )
+    failed = results.pop(2)
+    assert isinstance(failed, Exception)
+    assert not isinstance(failed, LedgerError) or "expected_version" in bad
+    receipts = [receipt for receipt in results if isinstance(receipt, Receipt)]
+    assert sorted(receipt.position or 0 for receipt in receipts) == [1, 2, 3, 4]
+    assert len(await history_of(store)) == 4
+
+
+async def test_signals_of_one_batch_see_each_other(
+    handler: CommandHandler, store: PostgresEventStore
+) -> None:
+    """The status before is that after the signal before, in the very transaction."""
+    statuses = ["out", "in", "out", "out", "in"]
+    signals = [signal(status=status) for status in statuses]
+    receipts = await asyncio.gather(*map(handler.handle, signals))
+    assert [receipt.position for receipt in receipts] == [1, 2, 3, 4, 5]
+    assert await history_of(store) == [
+        (1, "unknown", "out"),
+        (2, "out", "in"),
+        (3, "in", "out"),
+        (4, "out", "out"),
+        (5, "out", "in"),
+    ]
+    recorded = await store.read_after(Position(0), 9)
+    assert len({event.recorded_at for _, event in recorded}) == 1
+
+
+async def test_a_repeat_within_a_batch_is_told_the_first_ones_position(
+    handler: CommandHandler, store: PostgresEventStore
+) -> None:
+    """Though the key became known only with the batch itself."""
+    same, other = signal(), signal(status="in")
+    signals = [same, same, other, same]
+    receipts = await asyncio.gather(*map(handler.handle, signals))
+    assert [receipt.position for receipt in receipts] == [1, 1, 2, 1]
+    assert [receipt.is_new for receipt in receipts].count(True) == 2
+    assert await history_of(store) == [(1, "unknown", "out"), (2, "out", "in")]
+
+
+async def test_a_signal_that_changes_nothing_appends_nothing(
+    handler: CommandHandler, store: PostgresEventStore
+) -> None:
+    """It is answered all the same."""
+    await handler.handle(signal(status="out"))
+    yes = signal(status="in", undoes_out=False)
+    assert await handler.handle(yes) == NOTHING_TO_DO
+    assert len(await history_of(store)) == 1
+
+
+async def test_a_batch_notifies_once(
+    store: PostgresEventStore, connection: Connection
+) -> None:
+    """With the position it reached; a batch that appends nothing stays quiet."""
+    heard: asyncio.Queue[object] = asyncio.Queue()
+    await connection.add_listener("ledger_events", lambda *a: heard.put_nowait(a[-1]))
+    entries = [entry(somebody(), key=f"key {n}") for n in range(5)]
+    await store.append(entries)
+    await store.append(entries)
+    await store.append([entry(somebody())])
+    async with asyncio.timeout(10):
+        assert [await heard.get(), await heard.get()] == ["5", "6"]
+    assert heard.empty()
+
+
+# Optimistic.
+
+
+class Meddled(PostgresEventStore):
+    """A store in which another process always appends first, for a while."""
+
+    def __init__(self, pool: Pool, meddlers: Sequence[Entry]) -> None:
+        super().__init__(pool)
+        self.meddlers = list(meddlers)
+        self.outcomes: list[Outcome] = []
+
+    async def append(self, entries: Sequence[Entry]) -> list[Outcome]:
+        """Between the decision and the append somebody else was faster."""
+        if self.meddlers:
+            await super().append([self.meddlers.pop(0)])
+        outcomes = await super().append(entries)
+        self.outcomes += outcomes
+        return outcomes
+
+
+async def test_a_conflict_is_decided_again(pool: Pool, settings: Settings) -> None:
+    """On what the other process recorded: not lost, not refused, nobody else waits."""
+    identity = IdentityLoader(pool)
+    subject = (await identity.load()).subject_id(signal().phone_number)
+    starts = [
+        entry(Subject(subject, Version(n), {}), status="in", sender=SENDER)
+        for n in range(3)
+    ]
+    store = Meddled(pool, starts)
+    neighbour = signal(phone_number=PhoneNumber("+14155550101"))
+    async with CommandHandler(store, identity, settings) as handler:
+        receipts = await asyncio.gather(
+            handler.handle(signal(status="out")), handler.handle(neighbour)
+        )
+    kinds = [type(outcome) for outcome in store.outcomes]
+    assert kinds == [Conflict, Appended, Conflict, Conflict, Appended]
+    assert [receipt.position for receipt in receipts] == [5, 2]
+    recorded = await store.read_after(Position(4), 1)
+    assert [(e.version, e.previous_status) for _, e in recorded] == [(4, "in")]
+
+
+async def test_two_processes_share_a_subject(
+    dsn: str, store: PostgresEventStore, settings: Settings
+) -> None:
+    """Each event of its stream follows from the one before, whoever recorded it."""
+    pools = [await open_pool(dsn, settings, application="test") for _ in range(2)]
+    async with pools[0], pools[1]:
+        both = [
+            CommandHandler(PostgresEventStore(p), IdentityLoader(p), settings)
+            for p in pools
+        ]
+        async with both[0], both[1]:
+            signals = [signal(status=s) for s in ["out", "in"] * 20]
+            handling = [both[n // 2 % 2].handle(s) for n, s in enumerate(signals)]
+            receipts = await asyncio.gather(*handling)
+    assert sorted(r.position or 0 for r in receipts) == list(range(1, 41))
+    history = await history_of(store)
+    assert [version for version, _, _ in history] == list(range(1, 41))
+    befores = [before for _, before, _ in history]
+    assert befores == ["unknown", *(status for _, _, status in history[:-1])]
+
+
+async def test_of_two_who_expect_the_same_version_one_is_refused(
+    handler: CommandHandler, store: PostgresEventStore
+) -> None:
+    """If-Match holds under the lock, not only when it was looked at."""
+    both = [signal(expected_version=Version(0)) for _ in range(2)]
+    results = await asyncio.gather(*map(handler.handle, both), return_exceptions=True)
+    kinds = {type(result) for result in results}
+    assert kinds == {Receipt, PreconditionFailed}
+    assert len(await history_of(store)) == 1
+
+
+async def test_a_stream_is_read_after_a_version(store: PostgresEventStore) -> None:
+    """Of several subjects at once, oldest first; of a stranger, nothing."""
+    known = nobody(somebody())
+    for status in ("out", "in", "out"):
+        await store.append([entry(known, status=status)])
+        [*_, (_, event)] = await store.read_after(Position(0), 9)
+        known = evolve(known, event)
+    stranger = somebody()
+    streams = await store.read_streams({known.id: Version(1), stranger: Version(0)})
+    assert [event.version for _, event in streams[known.id]] == [2, 3]
+    assert streams[stranger] == []
