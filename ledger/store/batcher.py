@@ -107,9 +107,10 @@ class Batcher(Generic[Item, Result]):
 
     async def _run(self) -> None:
         pause = _PAUSE_SECONDS_FIRST
+        outage: StoreUnavailable | None = None
         while True:
             await self._let_arrive()
-            batch = self._take()
+            batch = self._take(outage)
             if not batch:
                 if self._stopping:
                     return
@@ -118,8 +119,9 @@ class Batcher(Generic[Item, Result]):
                 continue
             try:
                 await self._work_on(batch)
-                pause = _PAUSE_SECONDS_FIRST
+                pause, outage = _PAUSE_SECONDS_FIRST, None
             except StoreUnavailable as error:
+                outage = error
                 log.warning("store_unavailable", extra={"error": str(error)})
                 self._put_back(batch, error)
                 await asyncio.sleep(pause)
@@ -135,14 +137,14 @@ class Batcher(Generic[Item, Result]):
             size = len(self._queue)
             await asyncio.sleep(0)
 
-    def _take(self) -> list[_Waiting[Item, Result]]:
+    def _take(self, outage: StoreUnavailable | None) -> list[_Waiting[Item, Result]]:
         """The next batch: empty only if nobody waits who is still there and in time."""
         taken: list[_Waiting[Item, Result]] = []
         now = asyncio.get_running_loop().time()
         while self._queue and len(taken) < self._batch_max:
             waiting = self._queue.popleft()
             if waiting.deadline <= now:
-                _settle(waiting, StoreUnavailable("waited too long, and was not done"))
+                _settle(waiting, outage or StoreUnavailable("waited too long"))
             elif not waiting.future.done():
                 taken.append(waiting)
         return taken

@@ -32,6 +32,9 @@ _SESSION = {
     "synchronous_commit": "on",
     "timezone": "UTC",
     "jit": "off",
+    # Every statement of ours is a range of one index, whatever its values are: planning
+    # it again for each costs more than running it.
+    "plan_cache_mode": "force_generic_plan",
 }
 
 # Classes of SQLSTATE (PostgreSQL manual, appendix A) after which the same statement may

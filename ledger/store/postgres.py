@@ -7,8 +7,10 @@ Appends go through one connection at a time of the pool, and the function of mig
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
+import asyncpg
+
 from ledger.domain.ids import Position, SubjectId, Version
-from ledger.errors import PositionMissing
+from ledger.errors import PositionMissing, StoreUnavailable
 from ledger.store.codec import (
     STATE_HEAD,
     STATE_MIDDLE,
@@ -41,21 +43,28 @@ class PostgresEventStore:
 
     async def append(self, entries: Sequence[Entry]) -> list[Outcome]:
         """See ``EventStore.append``."""
-        with translated():
-            # In a statement of its own, which commits before fetch() returns: asyncpg
-            # reads up to ReadyForQuery, which the server sends after the commit record
-            # is on disk. From here on a crash loses nothing that is returned.
-            rows = await self._pool.fetch(
-                _APPEND,
-                [entry.key for entry in entries],
-                [entry.subject_id for entry in entries],
-                [entry.version for entry in entries],
-                [entry.topic for entry in entries],
-                [entry.occurred_at for entry in entries],
-                [entry.tail for entry in entries],
-                STATE_HEAD,
-                STATE_MIDDLE,
-            )
+        try:
+            with translated():
+                # In a statement of its own, which commits before fetch() returns:
+                # asyncpg reads up to ReadyForQuery, which the server sends after the
+                # commit record is on disk. From here on a crash loses nothing that is
+                # returned.
+                rows = await self._pool.fetch(
+                    _APPEND,
+                    [entry.key for entry in entries],
+                    [entry.subject_id for entry in entries],
+                    [entry.version for entry in entries],
+                    [entry.topic for entry in entries],
+                    [entry.occurred_at for entry in entries],
+                    [entry.tail for entry in entries],
+                    STATE_HEAD,
+                    STATE_MIDDLE,
+                )
+        except StoreUnavailable as error:
+            if isinstance(error.__cause__, asyncpg.ReadOnlySQLTransactionError):
+                # A session that began read-only stays so, though the database is not.
+                await self._pool.expire_connections()
+            raise
         return [_outcome(*row) for row in rows]
 
     async def read_streams(
