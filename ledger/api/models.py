@@ -31,6 +31,8 @@ _RFC_3339 = re.compile(
     re.IGNORECASE,
 )
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
 
 def _as_written(value: object) -> object:
     """A time as text; pydantic by itself takes numbers, and digits, as well."""
@@ -41,9 +43,12 @@ def _as_written(value: object) -> object:
 
 def _in_utc(at: datetime) -> datetime:
     try:
-        return at.astimezone(UTC)
+        utc = at.astimezone(UTC)
     except OverflowError:
         raise ValueError("must be a time that there is in UTC") from None
+    if utc < _EPOCH:
+        raise ValueError("must not be before 1970")
+    return utc
 
 
 Instant = Annotated[
