@@ -9,7 +9,7 @@ import shutil
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,11 +53,24 @@ class _Run:
         """Keep what ``work`` finds; a row that fails does not take the rest along."""
         if name not in self.names:
             return
-        try:
+        with self._failing({name}):
             self.found[name] = work()
+
+    def stage(self, names: Iterable[str], work: Callable[["_Run"], None]) -> None:
+        """Do what several rows need, if one of them is asked for."""
+        if wanted := self.names & set(names):
+            with self._failing(wanted):
+                work(self)
+
+    @contextmanager
+    def _failing(self, names: set[str]) -> Iterator[None]:
+        try:
+            yield
         except Exception as error:  # noqa: BLE001 - shown, kept, and exit code 1
             self.plan.say(traceback.format_exc())
-            self.found[name] = Row(name, [], notes=[f"{type(error).__name__}: {error}"])
+            note = f"{type(error).__name__}: {str(error)[:500]}"
+            for name in names - set(self.found):
+                self.found[name] = Row(name, [], notes=[note])
 
 
 def main(  # noqa: PLR0913 - one parameter an option
@@ -84,8 +97,8 @@ def main(  # noqa: PLR0913 - one parameter an option
     with _folders(directory) as (folder, scratch):
         say = _sayer(console)
         run = _Run(Plan(seconds, rounds, scratch, say), names, folder, profile)
-        _write(run)
-        _read(run)
+        run.stage(_WRITING, _write)
+        run.stage(_READING, _read)
     found = [run.found[name] for name in TARGETS if name in run.found]
     _show(run, found, as_json=as_json)
     sys.exit(any(row.verdict in ("below", "not measured") for row in found))
@@ -93,8 +106,6 @@ def main(  # noqa: PLR0913 - one parameter an option
 
 def _write(run: _Run) -> None:
     """Everything about webhooks, on a fresh ledger."""
-    if not run.names & set(_WRITING):
-        return
     folder = run.folder / "writing"
     with postgres(folder) as database, serve(folder) as running:
         run.server = _describe(database)
@@ -108,8 +119,6 @@ def _write(run: _Run) -> None:
 
 def _read(run: _Run) -> None:
     """Everything about reading, on 500,000 events of 100,000 numbers."""
-    if not run.names & set(_READING):
-        return
     folder = run.folder / "reading"
     with postgres(folder) as database:
         run.server = _describe(database)

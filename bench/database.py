@@ -37,7 +37,7 @@ _ROW_BYTES: Final = """
         SELECT * FROM ledger_events ORDER BY notification_id DESC LIMIT 1000) AS e
 """
 _ROW_OVERHEAD_BYTES: Final = 24 + 8 + 4  # a row's header, the id, the length of state
-_CAUGHT_UP_SECONDS_MAX: Final = 60
+_CAUGHT_UP_SECONDS_MAX: Final = 240
 
 
 @dataclass(frozen=True, slots=True)

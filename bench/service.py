@@ -26,9 +26,11 @@ from ledger.store.embedded import SHIPPED_SETTINGS, EmbeddedPostgres
 ACCOUNT_SID: Final = f"AC{'b' * 32}"
 AUTH_TOKEN: Final = "a-token-for-the-bench-and-nothing-else"
 ADMIN_KEY: Final = "clk_an-admin-key-for-the-bench"
+BEARER: Final = f"Bearer {ADMIN_KEY}"
 WORKERS: Final = 2
 CONNECTIONS: Final = 120
-START_SECONDS_MAX: Final = 60
+START_SECONDS_MAX: Final = 240
+"""A projector that starts 500,000 events behind is ready when they are shown."""
 STOP_SECONDS_MAX: Final = 60
 
 _BIN: Final = Path(sys.executable).parent
@@ -115,7 +117,7 @@ def get(url: str) -> tuple[int, bytes]:
     """Status and body of one GET with the admin key."""
     # Only ever our own servers on 127.0.0.1.
     request = urllib.request.Request(  # noqa: S310
-        url, headers={"Authorization": f"Bearer {ADMIN_KEY}"}
+        url, headers={"Authorization": BEARER}
     )
     try:
         with urllib.request.urlopen(request, timeout=10) as response:  # noqa: S310

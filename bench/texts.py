@@ -9,13 +9,13 @@ import base64
 import hmac
 import itertools
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote_plus
 
 from bench.load import Prepared
-from bench.service import ACCOUNT_SID, ADMIN_KEY, AUTH_TOKEN, Running
+from bench.service import ACCOUNT_SID, AUTH_TOKEN, BEARER, Running
 
 PATH: Final = "/optInStatus"
 
@@ -82,19 +82,20 @@ def prepare_texts(running: Running, count: int, folder: Path) -> Prepared:
     return _written((text for _, text in texts), folder / "texts.http", count)
 
 
-def prepare_reads(
-    running: Running, paths: Iterable[str], count: int, folder: Path
-) -> Prepared:
+def prepare_reads(running: Running, paths: Sequence[str], folder: Path) -> Prepared:
     """A file of GETs with the admin key, one a path."""
-    requests = (read(running, path) for path in paths)
-    return _written(requests, folder / f"reads-{running.port}.http", count)
+    longest = max(map(len, paths))
+    requests = (read(running, path, longest - len(path)) for path in paths)
+    file = folder / f"reads-{running.port}.http"
+    return _written(requests, file, len(paths))
 
 
-def read(running: Running, path: str) -> bytes:
-    """One GET with the admin key."""
+def read(running: Running, path: str, padding: int = 0) -> bytes:
+    """One GET with the admin key; the padding makes requests equally long."""
     return (
         f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{running.port}\r\n"
-        f"Authorization: Bearer {ADMIN_KEY}\r\nAccept: application/json\r\n\r\n"
+        f"Authorization: {BEARER}\r\nAccept: application/json\r\n"
+        f"X-Padding: {'x' * padding}\r\n\r\n"
     ).encode()
 
 

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Annotated, NoReturn, TypeVar
 
+import asyncpg
 import typer
 import uvloop
 from rich.console import Console
@@ -20,7 +21,13 @@ from rich.console import Console
 from ledger import reports
 from ledger.api.keys import create_key, list_keys, revoke_key
 from ledger.development import with_development_secrets
-from ledger.errors import Fault, LedgerError, StoreUnavailable, TryAgain
+from ledger.errors import (
+    ConfigurationError,
+    Fault,
+    LedgerError,
+    StoreUnavailable,
+    TryAgain,
+)
 from ledger.logs import configure_logging
 from ledger.migrations import check_schema
 from ledger.serve import Server, listen
@@ -43,6 +50,13 @@ app.add_typer(keys_app, name="keys")
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for a script.")]
 Result = TypeVar("Result")
 
+_WRONG_URL = (
+    asyncpg.ClientConfigurationError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+    OverflowError,  # a port above 65535
+)
+
 
 def main() -> NoReturn:
     """Run the command line; an error becomes one sentence and an exit code."""
@@ -53,7 +67,8 @@ def main() -> NoReturn:
     except LedgerError as error:
         console = Console(stderr=True)
         console.print(f"[red]{error.title()}[/red]: ", end="")
-        console.print(str(error), markup=False, highlight=False)
+        # Not broken into lines: people copy commands from it, and scripts search it.
+        console.print(str(error), markup=False, highlight=False, soft_wrap=True)
         sys.exit(_exit_code(error))
     sys.exit(0)
 
@@ -61,10 +76,12 @@ def main() -> NoReturn:
 @app.command()
 def serve(
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Web processes.", envvar="LEDGER_WORKERS")
+        int | None,
+        typer.Option(min=1, max=64, help="Web processes.", envvar="LEDGER_WORKERS"),
     ] = None,
     port: Annotated[
-        int | None, typer.Option(min=0, help="TCP port.", envvar="LEDGER_PORT")
+        int | None,
+        typer.Option(min=0, max=65_535, help="TCP port.", envvar="LEDGER_PORT"),
     ] = None,
 ) -> None:
     """Serve the webhook and the API, with the projections beside them."""
@@ -103,7 +120,7 @@ def revive() -> None:
 @app.command()
 def migrate() -> None:
     """Bring the database's schema to this release; safe to run twice, or at once."""
-    applied = _with_connection(migrate_all)
+    applied = _with_connection(migrate_all, is_migration=True)
     for name in applied:
         typer.echo(f"applied {name}")
     if not applied:
@@ -205,27 +222,41 @@ async def _prepare(dsn: str, settings: Settings) -> None:
     and becomes ready when it can.
     """
     try:
-        connection = await connect(dsn, application="consent-ledger start")
+        connection = await _connect(dsn, application="consent-ledger start")
     except StoreUnavailable as error:
         reports.warn_unreachable(error)
         return
     try:
-        if settings.is_embedded:
-            await migrate_all(connection)
-        else:
-            await check_schema(connection)
+        await _settle_schema(connection, settings)
     finally:
         await connection.close()
 
 
-def _with_connection(work: Callable[[Connection], Awaitable[Result]]) -> Result:
+async def _connect(dsn: str, *, application: str) -> Connection:
+    """A connection; what no waiting would change is about DATABASE_URL."""
+    try:
+        return await connect(dsn, application=application)
+    except _WRONG_URL as error:
+        raise ConfigurationError(f"DATABASE_URL cannot be used: {error}") from error
+
+
+async def _settle_schema(connection: Connection, settings: Settings) -> None:
+    if settings.is_embedded:
+        await migrate_all(connection)
+    else:
+        await check_schema(connection)
+
+
+def _with_connection(
+    work: Callable[[Connection], Awaitable[Result]], *, is_migration: bool = False
+) -> Result:
     settings = _settings()
 
     async def run(dsn: str) -> Result:
-        connection = await connect(dsn, application="consent-ledger cli")
+        connection = await _connect(dsn, application="consent-ledger cli")
         try:
-            if settings.is_embedded:
-                await migrate_all(connection)
+            if not is_migration:
+                await _settle_schema(connection, settings)
             return await work(connection)
         finally:
             await connection.close()

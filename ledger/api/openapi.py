@@ -37,7 +37,7 @@ _REF: Final = "#/components/schemas/{model}"
 _FAULT: Final = "#/components/responses/Fault"
 _INTERNAL_ERROR: Final = "internal_error"
 _HEADERS: Final[dict[str, Schema]] = {
-    "ETag": {"description": "Changes with the record.", "required": True},
+    "ETag": {"description": "Changes with the record; a stream has none."},
     "Ledger-Position": {
         "description": "Position at which this consent was recorded, first.",
         "required": True,
@@ -46,9 +46,10 @@ _HEADERS: Final[dict[str, Schema]] = {
     "Location": {"description": "Where the record is.", "required": True},
     "Retry-After": {"description": "Seconds to wait.", "required": True},
     "WWW-Authenticate": {"description": "How to send a key.", "required": True},
+    "Vary": {"description": "What the answer depends on.", "required": True},
     "X-Request-Id": {
-        "description": "The request's own, or one that we made; logs name it.",
-        "required": True,
+        "description": "The request's own, or one that we made; logs name it. "
+        "A stream has none.",
     },
 }
 _PROBLEM_HEADERS: Final = {401: ("WWW-Authenticate",), 503: ("Retry-After",)}
@@ -241,16 +242,42 @@ def _answer(answer: Answer) -> Schema:
         "description": answer.description,
         "headers": _header_refs((*answer.headers, "X-Request-Id")),
     }
-    schemas: list[JsonValue] = [_ref(model) for model in answer.models]
-    if answer.schema is not None:
-        schemas.append(answer.schema)
-    if schemas:
-        any_of: Schema = {"anyOf": schemas}
-        content: Schema = {"schema": schemas[0] if len(schemas) == 1 else any_of}
-        if answer.example is not None:
-            content["example"] = answer.example
-        described["content"] = {answer.media_type: content}
+    if answer.models or answer.schema:
+        described["content"] = _content(answer)
     return described
+
+
+def _content(answer: Answer) -> Schema:
+    contents: Schema = {}
+    for media_type in answer.media_types:
+        is_json = media_type == JSON
+        content: Schema = {"schema": _shape(answer) if is_json else {"type": "string"}}
+        if answer.example is not None and (is_json or not answer.models):
+            content["example"] = answer.example
+        contents[media_type] = content
+    return contents
+
+
+def _shape(answer: Answer) -> Schema:
+    if answer.schema is not None:
+        return answer.schema
+    shapes: list[JsonValue] = [_ref(model) for model in answer.models]
+    if answer.can_be_parts:
+        shapes.append({"description": "Selected attributes.", "not": _whole(answer)})
+    shape: Schema = {"anyOf": shapes} if len(shapes) > 1 else _ref(answer.models[0])
+    return {"type": "array", "items": shape} if answer.are_many else shape
+
+
+def _whole(answer: Answer) -> Schema:
+    """Whatever has every attribute of a model must be as the model says."""
+    whole: list[JsonValue] = [
+        {
+            "type": "object",
+            "required": [field.alias or name for name, field in fields.items()],
+        }
+        for fields in (model.model_fields for model in answer.models)
+    ]
+    return {"anyOf": whole}
 
 
 def _problem(status: int, codes: Sequence[str]) -> Schema:

@@ -106,6 +106,10 @@ def translated() -> Iterator[None]:
         if is_passing(error):
             raise StoreUnavailable(f"{type(error).__name__}: {error}") from error
         raise
+    except asyncpg.InternalClientError as error:
+        # "another operation is in progress", of a connection that the server has closed
+        # this very moment: the next connection may do.
+        raise StoreUnavailable(f"{type(error).__name__}: {error}") from error
     except (OSError, TimeoutError, asyncpg.InterfaceError) as error:
         # asyncpg says InterfaceError of a lost connection, and of an argument that it
         # cannot encode; the second is a ValueError too, and will not pass.

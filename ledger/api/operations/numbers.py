@@ -5,6 +5,7 @@ from typing import Final, Literal
 from pydantic import JsonValue
 
 from ledger import errors
+from ledger.api.formats import CSV, EVENT_STREAM
 from ledger.api.keys import READ, WRITE
 from ledger.api.models import (
     E164,
@@ -16,12 +17,14 @@ from ledger.api.models import (
     SenderRecord,
 )
 from ledger.api.operations.operation import (
+    IF_NONE_MATCH,
+    LAST_EVENT_ID,
+    SNAPSHOT,
     Answer,
     Body,
     Operation,
     Parameter,
     Refusals,
-    Schema,
 )
 
 _NUMBER: Final = Parameter(
@@ -47,11 +50,6 @@ _MIN_POSITION: Final = Parameter(
     example="1",
     description="Answer only once the position has been reached, or refuse with 503: "
     "a position from an earlier answer makes sure that its event is counted.",
-)
-_IF_NONE_MATCH: Final = Parameter(
-    name="If-None-Match",
-    place="header",
-    description="ETags that the client has; 304 if one of them is still right.",
 )
 _IDEMPOTENCY_KEY: Final = Parameter(
     name="Idempotency-Key",
@@ -99,10 +97,6 @@ _EVENT_EXAMPLE: Final[JsonValue] = {
     "matchedBy": "keyword",
     "actor": "subject",
 }
-_PROPERTY: Final[Schema] = {
-    "description": "One property of the record, where the path ends in its name.",
-    "type": ["string", "integer", "array", "null"],
-}
 _READ_REFUSALS: Final[Refusals] = (errors.InvalidQuery, errors.NotFound)
 
 READING: Final = (
@@ -113,7 +107,9 @@ READING: Final = (
         tag="Phone numbers",
         summary="May I text this number now?",
         description="`/PhoneNumbers/+14155550100.status` answers one property of the "
-        "record by itself.",
+        "record by itself, and `?select(phoneNumber,status)` some of them; `.csv` or "
+        "`.json` at the path's end says in what format. With "
+        "`Accept: text/event-stream`, every change to come.",
         roles=READ,
         parameters=(
             _NUMBER,
@@ -127,20 +123,34 @@ READING: Final = (
                 "another, else `unknown`.",
             ),
             _MIN_POSITION,
-            _IF_NONE_MATCH,
+            IF_NONE_MATCH,
+            SNAPSHOT,
+            LAST_EVENT_ID,
         ),
         answers=(
             Answer(
                 status=200,
                 description="What the number says now.",
                 models=(PhoneNumberRecord, SenderRecord),
-                schema=_PROPERTY,
+                can_be_parts=True,
+                media_types=("application/json", CSV, EVENT_STREAM),
                 example=_RECORD_EXAMPLE,
-                headers=("ETag",),
+                headers=("ETag", "Vary"),
             ),
-            Answer(status=304, description="As the client has it.", headers=("ETag",)),
+            Answer(
+                status=304,
+                description="As the client has it.",
+                headers=("ETag", "Vary"),
+            ),
         ),
-        refusals=(*_READ_REFUSALS, errors.NotYetProjected, errors.QueueFull),
+        refusals=(
+            *_READ_REFUSALS,
+            errors.UnknownAttribute,
+            errors.NotAcceptable,
+            errors.NotYetProjected,
+            errors.QueueFull,
+            errors.TryAgain,
+        ),
     ),
     Operation(
         method="get",

@@ -45,13 +45,18 @@ class Body:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """One good answer: any of ``models`` and ``schema``, or nothing at all."""
+    """One good answer: any of ``models``, or what ``schema`` says, or nothing."""
 
     status: int
     description: str
     models: tuple[type[Shape], ...] = ()
+    are_many: bool = False
+    """Whether it is a list of them."""
+    can_be_parts: bool = False
+    """Whether a request may select attributes of them."""
     schema: Schema | None = None
-    media_type: str = JSON
+    media_types: tuple[str, ...] = (JSON,)
+    """What ``models`` describe is JSON; in any other type it is text."""
     example: JsonValue = None
     headers: tuple[str, ...] = ()
 
@@ -73,3 +78,22 @@ class Operation:
     answers: Sequence[Answer]
     refusals: Refusals = ()
     """Every error of its own; those of keys, of bodies and of faults are added."""
+
+
+IF_NONE_MATCH: Final = Parameter(
+    name="If-None-Match",
+    place="header",
+    description="ETags that the client has; 304 if one of them is still right.",
+)
+SNAPSHOT: Final = Parameter(
+    name="snapshot",
+    place="query",
+    schema={"enum": ["true", "false"]},
+    description="Of a stream: whether what holds now comes first.",
+)
+LAST_EVENT_ID: Final = Parameter(
+    name="Last-Event-ID",
+    place="header",
+    schema={"type": "string", "pattern": "^[0-9]{1,18}$"},
+    description="Of a stream: the position after which to go on.",
+)

@@ -69,7 +69,7 @@ SERVICE: Final = (
                 status=200,
                 description="Of all processes.",
                 schema=TEXT,
-                media_type="text/plain",
+                media_types=("text/plain",),
             ),
         ),
     ),
@@ -98,7 +98,7 @@ SERVICE: Final = (
                 status=200,
                 description="The page.",
                 schema=TEXT,
-                media_type="text/html",
+                media_types=("text/html",),
             ),
         ),
     ),
@@ -110,7 +110,9 @@ SERVICE: Final = (
         summary="The page's style",
         roles=READ,
         answers=(
-            Answer(status=200, description="CSS.", schema=TEXT, media_type="text/css"),
+            Answer(
+                status=200, description="It.", schema=TEXT, media_types=("text/css",)
+            ),
         ),
     ),
     Operation(
@@ -125,7 +127,7 @@ SERVICE: Final = (
                 status=200,
                 description="JavaScript.",
                 schema=TEXT,
-                media_type="text/javascript",
+                media_types=("text/javascript",),
             ),
         ),
     ),

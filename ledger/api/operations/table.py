@@ -2,9 +2,16 @@
 
 from typing import Final
 
+from ledger.api.operations.lists import LISTING
 from ledger.api.operations.numbers import READING, WRITING
 from ledger.api.operations.operation import Operation
 from ledger.api.operations.service import SERVICE
 from ledger.api.operations.twilio import WEBHOOK
 
-OPERATIONS: Final[tuple[Operation, ...]] = (*READING, *WRITING, *WEBHOOK, *SERVICE)
+OPERATIONS: Final[tuple[Operation, ...]] = (
+    *READING,
+    *LISTING,
+    *WRITING,
+    *WEBHOOK,
+    *SERVICE,
+)

@@ -25,7 +25,7 @@ _TWIML: Final = Answer(
     description="Durable, or of no consequence for consent. Twilio is told to text "
     "nothing.",
     schema=TEXT,
-    media_type="text/xml",
+    media_types=("text/xml",),
     example='<?xml version="1.0" encoding="UTF-8"?><Response/>',
 )
 _TEXT_FIELDS: Final[dict[str, str]] = {
