@@ -1,0 +1,162 @@
+"""The examples in the pages, run: what a newcomer types gives what the page shows.
+
+In what is shown, ``…`` stands for anything, and a time for any time.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import pytest
+from api_steps import text
+from builders import ACCOUNT_SID, ADMIN_KEY, NUMBER, PATH, signed
+from conftest import Client
+from e2e.processes import COMMAND, Service, command_line, new_folder, running
+from tidy.repository import ROOT, blocks, page
+
+from ledger.store.database import Connection
+
+SECONDS_MAX: Final = 30
+SHOWN_ADDRESS: Final = "http://127.0.0.1:8080"
+SHOWN_COMMAND: Final = ".venv/bin/consent-ledger"
+
+_TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
+
+Step = tuple[str, str]
+
+
+@pytest.fixture
+def service() -> Iterator[Service]:
+    """A service that was just started for the first time."""
+    with new_folder() as folder, running(folder) as service:
+        yield service
+
+
+async def test_the_readme_does_what_it_shows(service: Service) -> None:
+    """Whoever types the README's commands sees what it prints."""
+    await service.ready()
+    steps = list(_steps((ROOT / "README.md").read_text(encoding="utf-8")))
+    assert [command.split()[0] for command, _ in steps] == ["make", SHOWN_COMMAND]
+    for step in steps:
+        _take(step, service)
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="the tutorial asks with curl")
+async def test_the_tutorial_does_what_it_shows(service: Service) -> None:
+    """Whoever types the tutorial's commands, in their order, sees what it prints."""
+    await service.ready()
+    for step in _steps(page("tutorials/first-opt-out.md")):
+        _take(step, service)
+
+
+async def test_an_export_of_harper_can_be_recorded(
+    service: Service, tmp_path: Path
+) -> None:
+    """The example that moves data records each row once, however often it is run."""
+    await service.ready()
+    [source] = blocks(page("how-to/move-from-harper.md"), "python")
+    example: dict[str, Any] = {}
+    exec(compile(source, "move-from-harper.md", "exec"), example)  # noqa: S102
+    export = tmp_path / "data.csv"
+    export.write_text(f"phoneNumber,status\n{NUMBER},out\n+14155550101,in\n")
+    for _ in range(2):
+        example["record_all"](service.url, ADMIN_KEY, str(export))
+    status = json.loads(command_line(service.environment, "status", "--json").stdout)
+    assert (status["position"], status["numbers_in"], status["numbers_out"]) == (
+        2,
+        1,
+        1,
+    )
+
+
+async def test_the_library_reads_as_the_page_shows(client: Client, dsn: str) -> None:
+    """The example reads every event, and each number's status, without our service."""
+    await text(client, "STOP")
+    await text(client, "START")
+    [source] = blocks(page("how-to/read-with-eventsourcing.md"), "python")
+    for name, value in _place(dsn).items():
+        source = re.sub(f'"{name}": ".*"', f'"{name}": "{value}"', source)
+    printed = _run([sys.executable, "-W", "error", "-c", source]).splitlines()
+    assert [line.split()[0] for line in printed] == ["1", "2", NUMBER]
+    assert [line.split()[-1] for line in printed] == ["out", "in", "in"]
+    assert printed[-1] == f"{NUMBER} ['out', 'in'] in"
+
+
+async def test_an_event_is_stored_as_the_page_shows(
+    client: Client, connection: Connection
+) -> None:
+    """The page's text, posted, is stored in the page's form, field by field."""
+    [shown] = blocks(page("reference/events.md"), "json")
+    expected = json.loads(shown)
+    evidence = expected["evidence"]
+    evidence["AccountSid"] = ACCOUNT_SID
+    form = {name: value for name, value in evidence.items() if name != "channel"}
+    assert (await client.post(PATH, data=form, headers=signed(form))).status == 200
+    stored = json.loads(await connection.fetchval("SELECT state FROM ledger_events"))
+    for name in ("timestamp", "occurred_at"):
+        shown_time, time = expected[name].pop("_data_"), stored[name].pop("_data_")
+        assert len(shown_time) == len(time)
+    # As text, so that the order counts.
+    assert json.dumps(stored) == json.dumps(expected)
+
+
+def _steps(text_of_page: str) -> Iterator[Step]:
+    """Each command that the page types, and what it shows after it."""
+    for block in blocks(text_of_page, "console"):
+        for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+            command, _, output = part.partition("\n")
+            yield command, output
+
+
+def _take(step: Step, service: Service) -> None:
+    """Run a command as the page has it, and compare."""
+    command, expected = step
+    if command == "make run":
+        folder = str(service.folder.resolve())
+        printed = service.log.replace(folder, "/.ledger")
+    else:
+        command = command.replace(SHOWN_COMMAND, COMMAND)
+        command = command.replace(SHOWN_ADDRESS, service.url)
+        printed = _run(["/bin/sh", "-c", command], **service.environment, KEY=ADMIN_KEY)
+    pattern = re.escape(_plain(expected.strip())).replace("…", ".*")
+    printed = _plain(printed.replace(service.url, SHOWN_ADDRESS))
+    assert re.match(pattern, printed, re.DOTALL), f"{command} printed {printed}"
+
+
+def _plain(output: str) -> str:
+    return _TIME.sub("(a time)", output)
+
+
+def _run(command: list[str], **environment: str) -> str:
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS_MAX,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def _place(dsn: str) -> dict[str, str]:
+    """A database, in the library's words."""
+    parts = urlsplit(dsn)
+    query = parse_qs(parts.query)
+    return {
+        "POSTGRES_DBNAME": parts.path[1:],
+        "POSTGRES_HOST": parts.hostname or query["host"][0],
+        "POSTGRES_PORT": str(parts.port or 5432),
+        "POSTGRES_USER": unquote(parts.username or "postgres"),
+        "POSTGRES_PASSWORD": unquote(parts.password or "none"),
+    }
