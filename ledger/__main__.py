@@ -49,6 +49,7 @@ app.add_typer(keys_app, name="keys")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for a script.")]
 Result = TypeVar("Result")
+_REFUSED_BY_DATABASE = 3
 
 _WRONG_URL = (
     asyncpg.ClientConfigurationError,
@@ -70,6 +71,9 @@ def main() -> NoReturn:
         # Not broken into lines: people copy commands from it, and scripts search it.
         console.print(str(error), markup=False, highlight=False, soft_wrap=True)
         sys.exit(_exit_code(error))
+    except asyncpg.PostgresError as error:  # such as a role without the right
+        Console(stderr=True).print(str(error), style="red", markup=False)
+        sys.exit(_REFUSED_BY_DATABASE)
     sys.exit(0)
 
 
@@ -169,7 +173,7 @@ def simulate(
 ) -> None:
     """Sign and post a text as Twilio does, and print what the API then says."""
     settings = with_development_secrets(_settings())
-    shown = asyncio.run(
+    is_accepted, shown = asyncio.run(
         simulate_text(
             settings,
             number=number,
@@ -180,11 +184,13 @@ def simulate(
         )
     )
     typer.echo(shown)
+    if not is_accepted:
+        raise typer.Exit(1)
 
 
 @app.command()
 def status(*, as_json: AsJson = False) -> None:
-    """Show position, projections and totals; exit 1 if a projection has stopped."""
+    """Show position, projections and totals; exit 1 if a projection does not run."""
     report = _with_connection(reports.read_status)
     reports.print_status(report, as_json=as_json)
     if not report.is_well:

@@ -11,14 +11,20 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
+from ledger.errors import ConfigurationError
 from ledger.settings import Settings
 
 _FILE = "development.json"
 
 
 def with_development_secrets(settings: Settings) -> Settings:
-    """``settings`` with what is missing made up once and the same ever after."""
+    """``settings`` with what is missing made up once and the same ever after.
+
+    Raises:
+        ConfigurationError: a secret of Twilio's is missing and must not be made up.
+    """
     if not settings.is_embedded:
+        _refuse_missing_secrets(settings)
         return settings
     made = _load_or_make(settings.data_dir)
     update: dict[str, object] = {}
@@ -29,6 +35,16 @@ def with_development_secrets(settings: Settings) -> Settings:
     if settings.admin_key is None:
         update["admin_key"] = SecretStr(made["adminKey"])
     return settings.model_copy(update=update)
+
+
+def _refuse_missing_secrets(settings: Settings) -> None:
+    for name in ("twilio_account_sid", "twilio_auth_token"):
+        if getattr(settings, name) is None:
+            alias = Settings.model_fields[name].alias
+            raise ConfigurationError(
+                f"{alias} must be set where DATABASE_URL is: signatures are always "
+                "checked, and a made-up token would refuse every text"
+            )
 
 
 def _load_or_make(data_dir: Path) -> dict[str, str]:

@@ -18,6 +18,7 @@
     │   ├── Forbidden
     │   ├── InvalidSignature
     │   ├── NotFound
+    │   ├── MethodNotAllowed
     │   ├── AlreadyExists
     │   ├── PreconditionFailed
     │   ├── IdempotencyKeyReused
@@ -153,6 +154,12 @@ class NotFound(RequestRefused):
     """There is nothing under this address."""
 
     code = "not_found"
+
+
+class MethodNotAllowed(RequestRefused):
+    """This address has no such method."""
+
+    code = "method_not_allowed"
 
 
 class AlreadyExists(RequestRefused):

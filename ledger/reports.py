@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ledger.api.keys import KeyRecord, Role
+from ledger.api.read_model import RUNNING_SECONDS_MAX
 from ledger.errors import ConfigurationError, LedgerError
 from ledger.store.database import Connection, translated
 from ledger.store.statements import statement
@@ -29,6 +30,12 @@ class ProjectionStatus:
     idle_seconds: float
     stopped_reason: str | None
 
+    @property
+    def is_running(self) -> bool:
+        """Whether its worker was heard of lately, and has not stopped."""
+        is_silent = self.idle_seconds > RUNNING_SECONDS_MAX
+        return self.stopped_reason is None and not is_silent
+
 
 @dataclass(frozen=True, slots=True)
 class Status:
@@ -41,8 +48,8 @@ class Status:
 
     @property
     def is_well(self) -> bool:
-        """Whether no projection has stopped."""
-        return all(p.stopped_reason is None for p in self.projections)
+        """Whether every projection runs, as far as anybody can tell."""
+        return all(p.is_running for p in self.projections)
 
 
 async def read_status(connection: Connection) -> Status:

@@ -4,6 +4,7 @@ Uses twilio's own validator to sign, and nothing that a real caller does not hav
 """
 
 import secrets
+from http import HTTPStatus
 from typing import Final
 
 import aiohttp
@@ -25,8 +26,10 @@ async def simulate_text(  # noqa: PLR0913 - the options of the command
     to: str,
     service: str | None,
     opt_out_type: str | None,
-) -> str:
+) -> tuple[bool, str]:
     """Post a signed text and read the number's record; both answers, as lines.
+
+    And whether the text was accepted.
 
     Raises:
         ConfigurationError: no account or admin key is known to sign and ask with.
@@ -38,8 +41,9 @@ async def simulate_text(  # noqa: PLR0913 - the options of the command
     base = f"http://{settings.host}:{settings.port}"
     try:
         async with aiohttp.ClientSession(base, timeout=_TIMEOUT) as session:
-            answered = await _post(session, settings, form)
-            return f"{answered}\n{await _ask(session, settings, number)}"
+            status, answered = await _post(session, settings, form)
+            asked = await _ask(session, settings, number)
+            return status == HTTPStatus.OK, f"{status} {answered}\n{asked}"
     except (aiohttp.ClientError, TimeoutError) as error:
         raise StoreUnavailable(f"{base} does not answer: {error}") from error
 
@@ -64,14 +68,14 @@ def _form(settings: Settings, *, number: str, text: str, to: str) -> dict[str, s
 
 async def _post(
     session: aiohttp.ClientSession, settings: Settings, form: dict[str, str]
-) -> str:
+) -> tuple[int, str]:
     token, *_ = settings.twilio_tokens()[form["AccountSid"]]
     signature = RequestValidator(token).compute_signature(
         settings.signed_url + _PATH, form
     )
     headers = {"X-Twilio-Signature": signature}
     async with session.post(_PATH, data=form, headers=headers) as response:
-        return f"{response.status} {await response.text()}"
+        return response.status, await response.text()
 
 
 async def _ask(session: aiohttp.ClientSession, settings: Settings, number: str) -> str:

@@ -68,12 +68,13 @@ class HealthApi:
             with translated():
                 async with self._pool.acquire() as connection:
                     await check_schema(connection)
-            position, states = await self._read_model.projections()
+            position, found = await self._read_model.projections()
         except StoreUnavailable as error:
             # Not its message: that may name the server, and anyone may ask here.
             return _unready(f"{error.code}: {error.title()}")
         except SchemaMismatch as error:
             return _unready(f"{error.code}: {error}")
+        states = [_discreet(state) for state in found]
         reasons = [r for state in states for r in self._reasons(state)]
         if not states:
             reasons.append("no projection was ever started")
@@ -100,3 +101,11 @@ class HealthApi:
 
 def _unready(reason: str) -> Readiness:
     return Readiness(ready=False, reasons=[reason], position=None, projections=[])
+
+
+def _discreet(state: ProjectionState) -> ProjectionState:
+    """Without the message of what stopped it, which may show a row: anyone may ask."""
+    if state.stopped_reason is None:
+        return state
+    kind = state.stopped_reason.partition(":")[0]
+    return state.model_copy(update={"stopped_reason": kind})

@@ -149,7 +149,6 @@ def problem_codes() -> dict[str, tuple[int, str]]:
     codes = {code: (status_of(kind), kind.title()) for code, kind in kinds.items()}
     return {
         **codes,
-        "method_not_allowed": (405, "This address has no such method"),
         _INTERNAL_ERROR: (500, "An error that we did not expect"),
     }
 

@@ -38,10 +38,11 @@ from ledger.api.models import (
     Shape,
 )
 from ledger.api.read_model import ReadModel
+from ledger.domain.consent import Fact, deciding, status_for
 from ledger.domain.ids import (
-    EVERY_SENDER,
     PhoneNumber,
     Position,
+    Sender,
     Version,
     canonical_number,
 )
@@ -172,14 +173,16 @@ class PhoneNumbersApi:
 
 def status_for_sender(record: PhoneNumberRecord, sender: str) -> SenderRecord:
     """What a record says to one sender (design rule 5, on deciding rows)."""
-    rows = {row.sender: row for row in record.senders}
-    row = rows.get(sender) or rows.get(EVERY_SENDER)
-    status = row.status if row else None
+    facts = {
+        Sender(row.sender): Fact(row.since, Version(row.position), row.status)
+        for row in record.senders
+    }
+    fact = deciding(facts, Sender(sender))
     return SenderRecord(
         phone_number=record.phone_number,
         sender=sender,
-        status=status or ("out" if record.status == "out" else "unknown"),
-        since=row.since if row else None,
+        status=status_for(facts, Sender(sender)),
+        since=fact.occurred_at if fact else None,
         position=record.position,
         version=record.version,
     )

@@ -33,6 +33,7 @@ STATUS: Final[dict[type[errors.LedgerError], int]] = {
     errors.Forbidden: 403,
     errors.InvalidSignature: 403,
     errors.NotFound: 404,
+    errors.MethodNotAllowed: 405,
     errors.NotAcceptable: 406,
     errors.AlreadyExists: 409,
     errors.PreconditionFailed: 412,
@@ -44,11 +45,12 @@ STATUS: Final[dict[type[errors.LedgerError], int]] = {
 }
 """A class has its own status, or its nearest base's."""
 
-_HTTP_CODES: Final = {
-    404: "not_found",
-    405: "method_not_allowed",
-    413: "body_too_large",
+_OF_HTTP: Final[dict[int, type[errors.LedgerError]]] = {
+    404: errors.NotFound,
+    405: errors.MethodNotAllowed,
+    413: errors.BodyTooLarge,
 }
+"""What aiohttp itself refuses; any other is an invalid request."""
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,128}", re.ASCII)
 _PROCESS = secrets.token_hex(4)
 _numbers = itertools.count(1)
@@ -114,8 +116,8 @@ def _of_error(error: errors.LedgerError) -> web.Response:
 def _of_http(error: web.HTTPException) -> web.StreamResponse:
     if error.status < HTTPStatus.BAD_REQUEST:
         return error
-    code = _HTTP_CODES.get(error.status, f"http_{error.status}")
-    response = problem(error.status, code, error.reason)
+    kind = _OF_HTTP.get(error.status, errors.InvalidRequest)
+    response = problem(error.status, kind.code, kind.title(), error.reason)
     if "Allow" in error.headers:
         response.headers["Allow"] = error.headers["Allow"]
     return response

@@ -7,6 +7,7 @@ in the background. Never carries data.
 
 import asyncio
 import contextlib
+import logging
 from types import TracebackType
 from typing import Self
 
@@ -14,6 +15,8 @@ import asyncpg
 
 from ledger.errors import StoreUnavailable
 from ledger.store.database import connect, translated
+
+log = logging.getLogger(__name__)
 
 
 class Doorbell:
@@ -73,8 +76,12 @@ class Doorbell:
 
     async def _listen(self) -> None:
         while True:
-            with contextlib.suppress(StoreUnavailable), translated():
-                await self._listen_once()
+            try:
+                with translated():
+                    await self._listen_once()
+            except (StoreUnavailable, asyncpg.PostgresError) as error:
+                # A refusal too (a changed password, say): meanwhile it is polled.
+                log.warning("not_listening", extra={"error": str(error)})
             self.listening.clear()
             await asyncio.sleep(self._poll_seconds)
 

@@ -225,6 +225,29 @@ async def test_two_processes_share_a_subject(
     assert befores == ["unknown", *(status for _, _, status in history[:-1])]
 
 
+RESTORE = """
+ALTER TABLE ledger_events DISABLE TRIGGER ALL;
+ALTER TABLE signal_keys DISABLE TRIGGER ALL;
+DELETE FROM ledger_events WHERE notification_id > 1;
+DELETE FROM signal_keys WHERE position > 1;
+UPDATE ledger_position SET position = 1;
+"""
+
+
+@pytest.mark.xfail(reason="a subject is remembered in spite of conflicts", strict=True)
+async def test_a_ledger_that_was_set_back_is_recorded_in_again(
+    handler: CommandHandler, store: PostgresEventStore, connection: Connection
+) -> None:
+    """A process does not insist on what it remembers of events that are gone."""
+    for status in ("out", "in", "out"):
+        await handler.handle(signal(status=status))
+    # As after a failover to a standby that had not received the last two.
+    await connection.execute(RESTORE)
+    receipt = await handler.handle(signal(status="in"))
+    assert receipt == Receipt(Position(2), is_new=True)
+    assert await history_of(store) == [(1, "unknown", "out"), (2, "out", "in")]
+
+
 async def test_of_two_who_expect_the_same_version_one_is_refused(
     handler: CommandHandler, store: PostgresEventStore
 ) -> None:

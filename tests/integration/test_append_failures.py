@@ -6,6 +6,7 @@ and what becomes of a signal whose write has failed once, or goes on failing.
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, Literal
@@ -289,6 +290,24 @@ async def test_an_append_that_is_cancelled_is_not_done_later(
 async def nobody_waits(connection: Connection) -> bool:
     """Whether the counter is free for the next one."""
     return not await waits_for_the_counter(connection)
+
+
+async def test_a_connection_that_is_terminated_while_idle_is_an_outage(
+    store: PostgresEventStore, connection: Connection
+) -> None:
+    """Whatever asyncpg says of it, it is never taken for a fault of ours."""
+    terminate = (
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE "
+        "datname = current_database() AND pid <> pg_backend_pid()"
+    )
+    for _ in range(50):
+        terminating = asyncio.create_task(connection.execute(terminate))
+        while not terminating.done():
+            with suppress(StoreUnavailable):
+                await store.last_position()
+        with suppress(StoreUnavailable):
+            await store.last_position()
+    assert await store.last_position() == 0
 
 
 async def test_nothing_acknowledged_is_lost_on_a_bad_wire(

@@ -195,10 +195,11 @@ async def test_many_writers_make_one_gapless_order(
         )
     )
     seen: list[Position] = []
-    while len(seen) < len(everyone):
-        after = seen[-1] if seen else Position(0)
-        # It raises PositionMissing where it sees a gap.
-        seen += [position for position, _ in await store.read_after(after, 7)]
+    async with asyncio.timeout(20):
+        while len(seen) < len(everyone):
+            after = seen[-1] if seen else Position(0)
+            # It raises PositionMissing where it sees a gap.
+            seen += [position for position, _ in await store.read_after(after, 7)]
     outcomes = [o for batch in await writing for o in batch]
     assert seen == list(range(1, 241))
     assert sorted(o.position for o in outcomes if isinstance(o, Appended)) == seen

@@ -5,6 +5,7 @@ import json
 import pytest
 from builders import ACCOUNT_SID, AUTH_TOKEN
 
+from ledger.development import with_development_secrets
 from ledger.domain.classify import classify
 from ledger.errors import ConfigurationError
 from ledger.settings import Settings
@@ -72,7 +73,7 @@ def test_with_a_database_nothing_is_made_up(missing: str, value: str | None) -> 
     environment = {**DATABASE, missing: value}
     given = {n: v for n, v in environment.items() if v is not None}
     with pytest.raises(ConfigurationError, match=missing):
-        Settings.from_mapping(given)
+        with_development_secrets(Settings.from_mapping(given))
 
 
 def test_with_a_database_and_an_account_it_starts() -> None:

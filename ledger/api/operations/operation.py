@@ -94,6 +94,5 @@ SNAPSHOT: Final = Parameter(
 LAST_EVENT_ID: Final = Parameter(
     name="Last-Event-ID",
     place="header",
-    schema={"type": "string", "pattern": "^[0-9]{1,18}$"},
     description="Of a stream: the position after which to go on.",
 )

@@ -169,7 +169,8 @@ function response(api, status, node) {
   return make("div", {},
     make("dt", {},
       make("span", { class: `status ${grade}` }, status),
-      type ? make("span", { class: "kind" }, isProblem ? "problem" : type) : null,
+      type ? make("span", { class: "kind" },
+        isProblem ? "problem" : Object.keys(content).join(", ")) : null,
       schema && !isProblem ? make("span", { class: "kind" }, ...kindOf(schema)) : null,
       names.length ? make("span", { class: "kind" }, `with ${names.join(", ")}`) : null),
     make("dd", {}, isProblem
@@ -275,7 +276,7 @@ function contents(groups, schemas) {
         make("span", { class: `method ${operation.method}` }, operation.method),
         make("span", { class: "path" }, breakable(operation.path)))))),
     ...list("Reference", [link("schemas", "Schemas"), link("problems", "Problem codes")]),
-    ...list("Schemas", schemas.map(([name]) => link(`schema-${name}`, name))),
+    ...list("All schemas", schemas.map(([name]) => link(`schema-${name}`, name))),
   ];
 }
 
@@ -294,7 +295,7 @@ function show(api) {
       make("h2", {}, "Schemas"), schemas.map(([name, schema]) => schemaOf(name, schema))),
     make("section", { id: "problems" },
       make("h2", {}, "Problem codes"), problems(api)));
-  if (location.hash) document.getElementById(location.hash.slice(1))?.scrollIntoView();
+  if (location.hash) document.getElementById(location.hash.slice(1))?.scrollIntoView({ behavior: "instant" });
 }
 
 async function start() {
