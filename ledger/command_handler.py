@@ -120,7 +120,9 @@ class CommandHandler:
             try:
                 proposals = decide(subject, signal)
             except RequestRefused as refusal:
-                results[i] = refusal
+                # A repeat is answered as the first was, whatever has happened since.
+                position = await self._store.position_of(signal.key)
+                results[i] = Receipt(position, is_new=False) if position else refusal
                 continue
             if not proposals:
                 results[i] = NOTHING_TO_DO

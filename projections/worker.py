@@ -48,6 +48,7 @@ class Worker:
         doorbell: Doorbell,
         settings: Settings,
     ) -> None:
+        self.name = projection.name
         self._projection = projection
         self._store = store
         self._pool = pool
@@ -60,7 +61,7 @@ class Worker:
         """Work until cancelled; returns only where the projection has stopped."""
         while True:
             try:
-                await self._follow(await load_checkpoint(self._pool, self._projection))
+                await self._follow(await self.position())
             except Overtaken:
                 log.info("overtaken", extra={"projection": self._projection.name})
             except StoreUnavailable as error:
@@ -73,9 +74,22 @@ class Worker:
 
     async def catch_up(self) -> Position:
         """Work until there is nothing more to do; the position reached."""
-        position = await load_checkpoint(self._pool, self._projection)
+        position = await self.position()
         while events := await self._read(position):
-            position = await self._advance(events)
+            position = await self.advance(events)
+        return position
+
+    async def position(self) -> Position:
+        """How far the projection is."""
+        return await load_checkpoint(self._pool, self._projection)
+
+    async def advance(self, events: Sequence[RecordedEvent]) -> Position:
+        """Apply the events that follow; the position reached."""
+        with translated():
+            async with self._pool.acquire() as connection:
+                position = await advance(connection, self._projection, events)
+        self._seen = time.monotonic()
+        self._limit = min(2 * self._limit, self._settings.projection_batch_max)
         return position
 
     async def _follow(self, position: Position) -> None:
@@ -85,7 +99,7 @@ class Worker:
             while len(events) == self._limit:
                 position, events = await self._advance_reading_ahead(events)
             if events:
-                position = await self._advance(events)
+                position = await self.advance(events)
                 await asyncio.sleep(REST_SECONDS)
             await self._say_running()
             await self._doorbell.wait_after(rung)
@@ -96,7 +110,7 @@ class Worker:
         """Apply a batch while the next is read: the two take about as long."""
         reading = asyncio.create_task(self._read(events[-1].position))
         try:
-            position = await self._advance(events)
+            position = await self.advance(events)
         except BaseException:
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
@@ -105,14 +119,6 @@ class Worker:
 
     async def _read(self, position: Position) -> list[RecordedEvent]:
         return await self._store.read_after(position, self._limit)
-
-    async def _advance(self, events: Sequence[RecordedEvent]) -> Position:
-        with translated():
-            async with self._pool.acquire() as connection:
-                position = await advance(connection, self._projection, events)
-        self._seen = time.monotonic()
-        self._limit = min(2 * self._limit, self._settings.projection_batch_max)
-        return position
 
     async def _say_running(self) -> None:
         if time.monotonic() - self._seen > SEEN_SECONDS:
@@ -125,7 +131,9 @@ class Worker:
             return False
         name = self._projection.name
         log.error("projection_stopped", extra={"projection": name}, exc_info=error)
-        await self._report(f"{type(error).__name__}: {error}")
+        # The first line alone: PostgreSQL's DETAIL quotes the row, number and all.
+        said, *_ = str(error).splitlines() or [""]
+        await self._report(f"{type(error).__name__}: {said}")
         return True
 
     async def _report(self, reason: str) -> None:

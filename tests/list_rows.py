@@ -79,4 +79,8 @@ async def put_senders(connection: Connection, rows: Iterable[SenderRow]) -> None
 async def fill(connection: Connection, count: int, *, in_every: int = 2) -> None:
     """Many numbers, scattered over the table's pages; one in ``in_every`` is in."""
     await connection.execute(_FILL, count, in_every)
+
+
+async def fill_senders(connection: Connection) -> None:
+    """Two senders that heard from each number what it says now."""
     await connection.execute(_FILL_SENDERS)

@@ -158,7 +158,7 @@ def _paths(operations: Iterable[Operation]) -> Schema:
     for operation in operations:
         item = paths.setdefault(operation.path, {})
         item[operation.method] = _operation(operation)
-        if operation.method == "get":
+        if operation.method == "get" and operation.has_head:
             item["head"] = _head(operation)
     return dict(paths)
 

@@ -77,6 +77,14 @@ class EventStore(Protocol):
         """
         ...
 
+    async def position_of(self, key: str) -> Position | None:
+        """Where the signal with this key was recorded; None if it never was.
+
+        Raises:
+            StoreUnavailable: the database cannot be read now.
+        """
+        ...
+
     async def last_position(self) -> Position:
         """The position of the newest event; 0 in an empty ledger.
 

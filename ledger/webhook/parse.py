@@ -54,7 +54,10 @@ def parse_json(body: bytes) -> list[tuple[str, str]]:
         raise InvalidRequest(f"the body is not JSON: {error}") from None
     if not isinstance(members, dict):
         raise InvalidRequest("the body is not a JSON object")
-    return [(name, _text(value)) for name, value in members.items()]
+    try:
+        return [(name, _text(value)) for name, value in members.items()]
+    except orjson.JSONEncodeError as error:
+        raise InvalidRequest(f"the body is nested too deeply: {error}") from None
 
 
 def first(parameters: Parameters, name: str) -> str:

@@ -40,10 +40,14 @@ class Webhook:
 
     def routes(self) -> list[web.RouteDef]:
         """POST and GET, on both paths."""
+        # No HEAD: aiohttp would have it record, and Twilio never asks.
         return [
-            web.route(method, path, self.receive)
+            route
             for path in PATHS
-            for method in (hdrs.METH_POST, hdrs.METH_GET)
+            for route in (
+                web.post(path, self.receive),
+                web.get(path, self.receive, allow_head=False),
+            )
         ]
 
     async def receive(self, request: web.Request) -> web.Response:

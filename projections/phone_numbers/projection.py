@@ -6,11 +6,11 @@ the events. Never decides anything itself. The subtle part: a row holds the fact
 onto deciding facts gives the same as folding onto each sender's own.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from ledger.domain.consent import Fact, Facts, deciding, overall_deciding, with_fact
-from ledger.domain.ids import PhoneNumber, Position, Version
+from ledger.domain.ids import EVERY_SENDER, PhoneNumber, Position, Version
 from ledger.store.codec import RecordedEvent
 from ledger.store.database import Connection
 from ledger.store.statements import statement
@@ -20,27 +20,33 @@ _READ_SENDERS = statement("projections.phone_numbers", "read_senders")
 _UPSERT_SENDERS = statement("projections.phone_numbers", "upsert_senders")
 _UPSERT_NUMBERS = statement("projections.phone_numbers", "upsert_numbers")
 
+_COLUMNS = 6
+"""Of each of the two tables."""
+
 
 @dataclass(slots=True)
 class _Number:
     """A number while a batch is folded onto it."""
 
-    facts: Facts
-    positions: dict[Version, Position]
-    newest: RecordedEvent | None = None
+    newest: RecordedEvent
+    """Of the batch: what is there when all of it is folded."""
+    stored: Facts = field(default_factory=dict)
+    facts: Facts = field(default_factory=dict)
+    positions: dict[Version, Position] = field(default_factory=dict)
 
     def fold(self, recorded: RecordedEvent) -> None:
         """One more event of this number."""
-        event = recorded.event
-        fact = Fact(event.occurred_at, event.version, event.status)
+        position, event = recorded
+        version = event.version
+        fact = Fact(event.occurred_at, version, event.status)
         self.facts = with_fact(self.facts, event.sender, fact)
-        self.positions[event.version] = recorded.position
-        self.newest = recorded
+        self.positions[version] = position
 
     def settle(self) -> None:
-        """Let each sender's fact be the one that decides for it."""
-        settled = {s: fact for s in self.facts if (fact := deciding(self.facts, s))}
-        self.facts = settled
+        """Let each sender's fact be the one that decides for it, as its own does."""
+        if EVERY_SENDER in self.facts:
+            settled = {s: fact for s in self.facts if (fact := deciding(self.facts, s))}
+            self.facts = settled
 
 
 _Numbers = dict[PhoneNumber, _Number]
@@ -60,31 +66,31 @@ class PhoneNumbers:
         self, connection: Connection, events: Sequence[RecordedEvent]
     ) -> None:
         """Fold a batch onto the rows of the numbers that it touches."""
-        touched = {recorded.event.phone_number for recorded in events}
-        numbers = await _load(connection, touched)
-        before = {phone: number.facts for phone, number in numbers.items()}
+        numbers = await _load(connection, events)
         for recorded in events:
             numbers[recorded.event.phone_number].fold(recorded)
         for number in numbers.values():
             number.settle()
-        await connection.execute(_UPSERT_SENDERS, *_sender_columns(numbers, before))
-        await connection.execute(_UPSERT_NUMBERS, *_number_columns(numbers))
+        await connection.execute(_UPSERT_SENDERS, *_columns(_sender_rows(numbers)))
+        await connection.execute(_UPSERT_NUMBERS, *_columns(_number_rows(numbers)))
 
 
-async def _load(connection: Connection, touched: set[PhoneNumber]) -> _Numbers:
-    numbers = {phone: _Number({}, {}) for phone in touched}
-    for row in await connection.fetch(_READ_SENDERS, list(touched)):
+async def _load(connection: Connection, events: Sequence[RecordedEvent]) -> _Numbers:
+    """The numbers of a batch, in the order of the tables' keys: so they write fast."""
+    newest = {recorded.event.phone_number: recorded for recorded in events}
+    numbers = {phone: _Number(newest[phone]) for phone in sorted(newest)}
+    for row in await connection.fetch(_READ_SENDERS, list(numbers)):
         phone, sender, status, since, position, version = row
         number = numbers[phone]
-        number.facts = {**number.facts, sender: Fact(since, version, status)}
+        number.stored = {**number.stored, sender: Fact(since, version, status)}
+        number.facts = number.stored
         number.positions[version] = position
     return numbers
 
 
-def _sender_columns(
-    numbers: _Numbers, before: Mapping[PhoneNumber, Facts]
-) -> Iterable[list[object]]:
-    rows = [
+def _sender_rows(numbers: _Numbers) -> list[tuple[object, ...]]:
+    """The facts that are not those that were stored, which no rule makes anew."""
+    return [
         (
             phone,
             sender,
@@ -93,32 +99,26 @@ def _sender_columns(
             number.positions[fact.version],
             fact.version,
         )
-        for phone, number in sorted(numbers.items())
+        for phone, number in numbers.items()
         for sender, fact in number.facts.items()
-        if before[phone].get(sender) != fact
+        if fact is not number.stored.get(sender)
     ]
-    return _columns(rows, 6)
 
 
-def _number_columns(numbers: _Numbers) -> Iterable[list[object]]:
-    rows = []
-    for phone, number in sorted(numbers.items()):
-        decisive, newest = overall_deciding(number.facts), number.newest
-        if decisive is None or newest is None:
-            continue
-        position, event = newest
-        rows.append(
-            (
-                phone,
-                decisive.status,
-                decisive.occurred_at,
-                position,
-                event.version,
-                event.recorded_at,
-            )
+def _number_rows(numbers: _Numbers) -> list[tuple[object, ...]]:
+    return [
+        (
+            phone,
+            decisive.status,
+            decisive.occurred_at,
+            number.newest.position,
+            number.newest.event.version,
+            number.newest.event.recorded_at,
         )
-    return _columns(rows, 6)
+        for phone, number in numbers.items()
+        if (decisive := overall_deciding(number.facts))
+    ]
 
 
-def _columns(rows: Sequence[Sequence[object]], width: int) -> list[list[object]]:
-    return [list(column) for column in zip(*rows, strict=True)] or [[]] * width
+def _columns(rows: Sequence[Sequence[object]]) -> list[list[object]]:
+    return [list(column) for column in zip(*rows, strict=True)] or [[]] * _COLUMNS

@@ -22,12 +22,6 @@ SAID = "please stop texting me, marked-body"
 MARKS = (PERSON, PERSON[1:], PERSON[2:], "marked-body", "marked-evidence")
 
 
-shows_messages = pytest.mark.xfail(
-    strict=True,
-    reason="ledger.logs writes tracebacks with the messages of their exceptions",
-)
-
-
 @pytest.fixture
 def logged(monkeypatch: pytest.MonkeyPatch) -> Iterator[StringIO]:
     """Everything logged at debug level, as the service logs it; libraries' as well."""
@@ -132,7 +126,6 @@ async def test_what_is_refused_is_logged_without_the_person(
     assert unusable["level"] == "WARNING"
 
 
-@shows_messages
 async def test_a_malformed_request_is_logged_without_the_person(
     client: Client, logged: StringIO
 ) -> None:
@@ -151,7 +144,6 @@ async def test_a_malformed_request_is_logged_without_the_person(
     lines(logged)
 
 
-@shows_messages
 async def test_a_failure_of_the_database_is_logged_without_the_person(
     client: Client, connection: Connection, logged: StringIO
 ) -> None:
@@ -168,7 +160,6 @@ async def test_a_failure_of_the_database_is_logged_without_the_person(
     assert {"WARNING", "ERROR"} & {entry["level"] for entry in entries}
 
 
-@shows_messages
 @pytest.mark.usefixtures("projector")
 async def test_a_poisoned_projection_names_nobody(
     client: Client, connection: Connection, logged: StringIO

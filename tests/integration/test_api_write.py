@@ -170,7 +170,6 @@ async def test_a_star_asks_whether_there_is_a_record(
 
 
 @pytest.mark.usefixtures("projector")
-@pytest.mark.xfail(strict=True, reason="decide() refuses before the key is looked up")
 async def test_a_repeat_of_a_conditional_call_is_the_first_ones(
     client: Client, connection: Connection
 ) -> None:

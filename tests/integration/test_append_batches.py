@@ -71,6 +71,21 @@ async def test_each_entry_of_a_batch_gets_its_own_outcome(
     assert [position for position, _ in recorded] == [1, 2, 3]
 
 
+@pytest.mark.parametrize("version", [1, 2, 4, 99])
+async def test_a_version_that_is_not_the_next_is_a_conflict(
+    store: PostgresEventStore, version: int
+) -> None:
+    """Taken or left out, and alone in its batch as well: a stream has no hole."""
+    somebodys = somebody()
+    for before in range(2):
+        await store.append([entry(Subject(somebodys, Version(before), {}))])
+    wrong = entry(Subject(somebodys, Version(version - 1), {}))
+    assert await store.append([wrong]) == [Conflict()]
+    right = entry(Subject(somebodys, Version(2), {}))
+    assert type((await store.append([right]))[0]) is Appended
+    assert [version for version, _, _ in await history_of(store)] == [1, 2, 3]
+
+
 async def test_nothing_is_appended_for_an_empty_batch(
     store: PostgresEventStore,
 ) -> None:

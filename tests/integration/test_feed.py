@@ -258,33 +258,59 @@ async def test_a_client_that_does_not_read_holds_up_nothing(
 ) -> None:
     """It keeps no transaction open, and the service stops without it."""
     await fill(connection, 60_000)
-    received = socket.socket()
-    received.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    received.setblocking(False)
+    async with deaf(client):
+        await eventually(lambda: has_stopped_reading(connection))
+        async with asyncio.timeout(SECONDS_MAX):
+            await client.server.close()
+
+
+async def test_a_client_that_does_not_read_is_cut_off(
+    client: Client, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a while its connection is closed, whatever was still to be sent."""
+    monkeypatch.setattr(feed, "WRITE_SECONDS_MAX", 0.2)
+    await fill(connection, 60_000)
+    runner = client.server.runner
+    assert runner is not None
+    server = runner.server
+    assert server is not None
+
+    async def is_alone() -> bool:
+        return not server.connections
+
+    async with deaf(client):
+        assert server.connections
+        await eventually(is_alone)
+
+
+@asynccontextmanager
+async def deaf(client: Client) -> AsyncIterator[None]:
+    """A client that asks for a snapshot and reads its first line alone."""
+    connected = socket.socket()
+    connected.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    connected.setblocking(False)
     loop = asyncio.get_running_loop()
     try:
-        await loop.sock_connect(received, ("127.0.0.1", client.port))
+        await loop.sock_connect(connected, ("127.0.0.1", client.port))
         request = (
             f"GET {LIST}?snapshot=true HTTP/1.1\r\nHost: ledger\r\n"
             f"Authorization: Bearer {ADMIN_KEY}\r\nAccept: text/event-stream\r\n\r\n"
         )
-        await loop.sock_sendall(received, request.encode())
-        assert await loop.sock_recv(received, 12) == b"HTTP/1.1 200"
-        await eventually(lambda: reads_nothing(connection))
-        async with asyncio.timeout(SECONDS_MAX):
-            await client.server.close()
+        await loop.sock_sendall(connected, request.encode())
+        assert await loop.sock_recv(connected, 12) == b"HTTP/1.1 200"
+        yield
     finally:
-        received.close()
+        connected.close()
 
 
-async def reads_nothing(connection: Connection) -> bool:
-    """Whether no other connection has been busy for a while, or is in a transaction."""
-    # The service looks for changes every 0.2 seconds, for streams that are up to date.
-    busy = await connection.fetchval(
-        """SELECT count(*) FROM pg_stat_activity
+async def has_stopped_reading(connection: Connection) -> bool:
+    """Whether the table was read, is read no more, and no transaction is left open."""
+    # A stream that is up to date looks for changes every 0.2 seconds.
+    stopped = await connection.fetchval(
+        """SELECT max(state_change) < clock_timestamp() - interval '1 second'
+            AND bool_and(state = 'idle')
+        FROM pg_stat_activity
         WHERE datname = current_database() AND pid <> pg_backend_pid()
-            AND backend_type = 'client backend'
-            AND (state <> 'idle' OR query LIKE '%phone_numbers_v1%'
-                AND state_change > clock_timestamp() - interval '1 second')"""
+            AND query LIKE '%phone_numbers_v1%'"""
     )
-    return bool(busy == 0)
+    return bool(stopped)

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Literal, TypeAlias
 from urllib.parse import quote
 
+import pytest
 from builders import bearer
 from conftest import Client
 from hypothesis import HealthCheck, given, settings
@@ -28,8 +29,9 @@ STATUSES: list[Status] = ["in", "out"]
 OPERATORS = ["=", "=gt=", "=ge=", "=lt=", "=le="]
 NUMBERS = [
     *(f"+1415555{i:04}" for i in range(8)),
-    *("+1", "+14", "72345", "é", "\U0001f4f1", "a b&c"),
+    *("+1", "+14", "+14!", "72345", "é", "\U0001f4f1", "a b&c"),
 ]
+PAGES_MAX = 100
 statuses = st.sampled_from(STATUSES)
 numbers = st.sampled_from(NUMBERS)
 minutes = st.integers(0, 3).map(at)  # few, so that there are ties
@@ -179,7 +181,6 @@ async def test_pages_lose_nothing_while_other_numbers_change(
                 number, data.draw(statuses), at(position), position, 2, at(position)
             )
             await put_numbers(connection, [row])
-        assert position < 200, "paging comes to an end"
     stayed = [number for number in wanted.of(rows) if number not in changed]
     assert [number for number in seen if number not in changed] == stayed
 
@@ -206,7 +207,9 @@ async def replace_all(
 async def pages(client: Client, wanted: Wanted) -> AsyncIterator[list[str]]:
     """The numbers of each page, by following the links; none is longer than asked."""
     following: str | None = f"/PhoneNumbers/?{wanted.raw()}"
-    while following:
+    for _ in range(PAGES_MAX):
+        if not following:
+            return
         response = await client.get(URL(following, encoded=True), headers=bearer())
         assert response.status == 200, await response.text()
         records = await response.json()
@@ -215,3 +218,4 @@ async def pages(client: Client, wanted: Wanted) -> AsyncIterator[list[str]]:
         link = response.headers.get("Link")
         assert link is None or len(records) == wanted.limit
         following = link[1:].partition(">")[0] if link else None
+    pytest.fail("paging does not come to an end")

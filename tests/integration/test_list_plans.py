@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from list_rows import fill
+from list_rows import fill, fill_senders
 
 from ledger.api.lists import list_call
 from ledger.api.query import parse_query
@@ -49,6 +49,7 @@ async def table(request: pytest.FixtureRequest, connection: Connection) -> Conne
     for relation in ("phone_numbers_v1", "phone_number_senders_v1"):
         await connection.execute(for_all.format(relation))
     await fill(connection, ROWS, in_every=in_every)
+    await fill_senders(connection)
     if name != "none":
         await connection.execute("ANALYZE")
     if name == "of one status alone":
@@ -75,6 +76,7 @@ async def test_a_page_costs_as_much_as_it_has_rows(table: Connection) -> None:
 async def test_one_plan_serves_every_size_of_page(connection: Connection) -> None:
     """Left to itself, PostgreSQL soon plans a list no more."""
     await fill(connection, ROWS)
+    await fill_senders(connection)
     for raw, _ in LISTS:
         statement, arguments = list_call(parse_query(raw))
         prepared = await connection.prepare(statement)

@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
@@ -19,6 +19,7 @@ from ledger.command_handler import CommandHandler
 from ledger.domain.consent import deciding, evolve, nobody, overall_deciding
 from ledger.domain.ids import EVERY_SENDER, PhoneNumber, Position, Sender, Status
 from ledger.settings import Settings
+from ledger.store.codec import RecordedEvent
 from ledger.store.database import Connection, Pool, open_pool
 from ledger.store.identity import IdentityLoader
 from ledger.store.postgres import PostgresEventStore
@@ -28,6 +29,7 @@ from projections.__main__ import PROJECTIONS
 from projections.consent_history import ConsentHistory
 from projections.phone_numbers import PhoneNumbers
 from projections.projection import Overtaken, Projection, advance
+from projections.together import catch_up_together, run_together
 from projections.worker import Worker
 
 Row = tuple[object, ...]
@@ -207,6 +209,78 @@ async def test_two_workers_of_a_projection_do_no_harm(
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
     assert await shown(connection) == await folded(store)
+
+
+# On one reading of the ledger.
+
+
+class CountingStore(PostgresEventStore):
+    """Remembers what was read after."""
+
+    def __init__(self, pool: Pool) -> None:
+        super().__init__(pool)
+        self.read: list[int] = []
+
+    async def read_after(self, position: Position, limit: int) -> list[RecordedEvent]:
+        """As the store does."""
+        self.read.append(position)
+        return await super().read_after(position, limit)
+
+
+class Unable(PhoneNumbers):
+    """Fails at position 6."""
+
+    async def apply(
+        self, connection: Connection, events: Sequence[RecordedEvent]
+    ) -> None:
+        """As the projection does, up to there."""
+        if events[-1].position >= 6:
+            raise ValueError("not this one")
+        await super().apply(connection, events)
+
+
+@pytest.mark.parametrize(("ahead", "read"), [(0, 7), (2, 7), (3, 0)])
+async def test_projections_that_are_near_each_other_read_once(  # noqa: PLR0913
+    *,
+    dsn: str,
+    store: PostgresEventStore,
+    pool: Pool,
+    connection: Connection,
+    ahead: int,
+    read: int,
+) -> None:
+    """And the tables are what they are when each reads by itself."""
+    await append_some(store, pool)
+    if ahead:
+        await advance(
+            connection, PhoneNumbers(), await store.read_after(Position(0), ahead)
+        )
+    counting, settings = CountingStore(pool), settings_for(dsn)
+    workers = [Worker(p, store, pool, silent(dsn), settings) for p in PROJECTIONS]
+    await catch_up_together(workers, counting, batch_max=3)
+    assert counting.read == [*range(0, 21, 3)][:read]
+    for worker in workers:
+        assert await worker.catch_up() == 20
+    assert await shown(connection) == await folded(store)
+
+
+async def test_a_projection_that_cannot_go_on_holds_back_no_other(
+    dsn: str, store: PostgresEventStore, pool: Pool, connection: Connection
+) -> None:
+    """It stands before the event that it cannot apply; the other reaches the end."""
+    await append_some(store, pool)
+    settings = settings_for(dsn)
+    projections = (Unable(), ConsentHistory())
+    workers = [Worker(p, store, pool, silent(dsn), settings) for p in projections]
+    running = asyncio.create_task(run_together(workers, store, batch_max=4))
+    where = {"phone_numbers": 5, "consent_history": 20}
+    await eventually(lambda: equals(checkpoints(connection), where))
+    reason = "SELECT stopped_reason FROM projections WHERE name = 'phone_numbers'"
+    await eventually(
+        lambda: equals(connection.fetchval(reason), "ValueError: not this one")
+    )
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
 
 
 async def equals(found: Awaitable[object], expected: object) -> bool:

@@ -53,21 +53,19 @@ CHECKS: Final = [
 ]
 DATABASE: Final = "ledger_schemathesis"
 
-schema = schemathesis.openapi.from_dict(
-    document(),
-    config=schemathesis.Config(
-        projects=ProjectsConfig(
-            default=ProjectConfig(
-                generation=GenerationConfig(deterministic=True),
-                # 503 is an answer: not ready, or not projected yet.
-                checks=ChecksConfig(
-                    not_a_server_error=NotAServerErrorConfig(
-                        expected_statuses=["2XX", "3XX", "4XX", "503"]
-                    )
-                ),
-            )
-        )
-    ),
+# 503 is an answer: not ready, or not projected yet.
+EXPECTED = NotAServerErrorConfig(expected_statuses=["2XX", "3XX", "4XX", "503"])
+PROJECT = ProjectConfig(
+    generation=GenerationConfig(deterministic=True),
+    checks=ChecksConfig(not_a_server_error=EXPECTED),
+)
+CONFIG = schemathesis.Config(projects=ProjectsConfig(default=PROJECT))
+
+# HEAD is GET without a body, and an alias is the same handler: tested elsewhere.
+schema = (
+    schemathesis.openapi.from_dict(document(), config=CONFIG)
+    .exclude(method="HEAD")
+    .exclude(path="/twilio/incoming-message")
 )
 
 
@@ -83,7 +81,7 @@ def service(
     settings = settings_for(
         dsn,
         LEDGER_DATA_DIR=str(tmp_path_factory.mktemp("data")),
-        LEDGER_WAIT_SECONDS_MAX="0.2",
+        LEDGER_WAIT_SECONDS_MAX="0.05",
         LEDGER_POLL_SECONDS="0.1",
     )
     thread = _Service(dsn, settings)

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import asyncpg
 import pytest
-import yaml  # type: ignore[import-untyped]
+import yaml
 from aiohttp import web
 from api_steps import path_of, text
 from builders import bearer

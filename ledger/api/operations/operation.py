@@ -63,7 +63,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """One method of one path; a GET answers HEAD as well."""
+    """One method of one path; a GET answers HEAD as well, where ``has_head``."""
 
     method: Literal["get", "put", "patch", "post", "delete"]
     path: str
@@ -73,6 +73,7 @@ class Operation:
     description: str = ""
     roles: frozenset[Role] | None
     """Who may; None where no key is needed."""
+    has_head: bool = True
     parameters: Sequence[Parameter] = ()
     body: Body | None = None
     answers: Sequence[Answer]

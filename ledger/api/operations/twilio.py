@@ -58,6 +58,7 @@ def _webhook(path: str, suffix: str) -> tuple[Operation, Operation]:
             path=path,
             name=f"receiveText{suffix}",
             tag="Twilio",
+            has_head=False,
             summary="Twilio's inbound webhook",
             description="Answered only once what it says is durable. JSON needs "
             "`bodySHA256` in the signed URL.",
@@ -85,6 +86,7 @@ def _webhook(path: str, suffix: str) -> tuple[Operation, Operation]:
             path=path,
             name=f"receiveTextByQuery{suffix}",
             tag="Twilio",
+            has_head=False,
             summary="Twilio's inbound webhook, with HTTP GET",
             roles=None,
             parameters=(

@@ -1,7 +1,6 @@
 -- A page of numbers, descending: for each status a range of one index.
--- BETWEEN is implied; it keeps the planner, whatever its statistics, from the primary
--- key, which would walk past every number of another status. The limit comes through a
--- row, so that the plan for one page size is the plan for all.
+-- The limit comes through a row, so that the plan for one page size is the plan for
+-- all.
 -- $1 status text, $2 from, $3 to phone_number text (or null)  $4, $5, $6 the second's
 -- $7 whether the second comes after the first boolean   $8 excluded numbers text[]
 -- $9 rows bigint, of which are passed over $10 bigint
@@ -13,7 +12,6 @@ LATERAL (
     SELECT * FROM phone_numbers_v1 AS n
     WHERE n.status = part.status
         AND n.phone_number >= part.start AND n.phone_number < part.stop
-        AND n.status BETWEEN part.status AND part.status
         AND n.phone_number <> ALL ($8::text[])
     ORDER BY n.phone_number DESC LIMIT part.rows_max
 ) AS p

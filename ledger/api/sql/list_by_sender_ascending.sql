@@ -1,7 +1,6 @@
 -- A page of what is said to one sender, by number, ascending: for each status a
--- range of one index. BETWEEN is implied; it keeps the planner, whatever its
--- statistics, from the primary key, which would walk past every other status. The limit
--- comes through a row, so that the plan for one page size is the plan for all.
+-- range of one index. The limit comes through a row, so that the plan for one page size
+-- is the plan for all.
 -- $1 status text, $2 from, $3 to phone_number text (or null)  $4, $5, $6 the second's
 -- $7 whether the second comes after the first boolean   $8 excluded numbers text[]
 -- $9 rows bigint, of which are passed over $10 bigint   $11 sender text
@@ -13,7 +12,6 @@ LATERAL (
     SELECT * FROM phone_number_senders_v1 AS n
     WHERE n.sender = $11::text AND n.status = part.status
         AND n.phone_number >= part.start AND n.phone_number < part.stop
-        AND n.status BETWEEN part.status AND part.status
         AND n.phone_number <> ALL ($8::text[])
     ORDER BY n.phone_number LIMIT part.rows_max
 ) AS p

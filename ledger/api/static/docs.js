@@ -295,7 +295,7 @@ function show(api) {
       make("h2", {}, "Schemas"), schemas.map(([name, schema]) => schemaOf(name, schema))),
     make("section", { id: "problems" },
       make("h2", {}, "Problem codes"), problems(api)));
-  if (location.hash) document.getElementById(location.hash.slice(1))?.scrollIntoView({ behavior: "instant" });
+  if (location.hash) document.getElementById(location.hash.slice(1))?.scrollIntoView();
 }
 
 async function start() {
