@@ -132,8 +132,13 @@ class CommandHandler:
                     subjects[subject.id] = assume(subject, proposal)
         if entries:
             outcomes = await self._store.append(list(entries.values()))
-            answers = map(_answer, outcomes)
-            results |= {i: a for i, a in zip(entries, answers, strict=True) if a}
+            for i, outcome in zip(entries, outcomes, strict=True):
+                answer = _answer(outcome)
+                if answer is None:
+                    # Its stream grew, or a failover has set it back: ask it anew.
+                    self._subjects.pop(ids[i], None)
+                else:
+                    results[i] = answer
         return results
 
     async def _load(self, ids: Iterable[SubjectId]) -> dict[SubjectId, Subject]:

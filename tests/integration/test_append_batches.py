@@ -249,7 +249,6 @@ UPDATE ledger_position SET position = 1;
 """
 
 
-@pytest.mark.xfail(reason="a subject is remembered in spite of conflicts", strict=True)
 async def test_a_ledger_that_was_set_back_is_recorded_in_again(
     handler: CommandHandler, store: PostgresEventStore, connection: Connection
 ) -> None:

@@ -189,7 +189,6 @@ async def test_one_projections_poison_is_not_anothers(  # noqa: PLR0913
     assert (await stopping.state())[0] == 3
 
 
-@pytest.mark.xfail(reason="asyncpg's message quotes the refused row", strict=True)
 async def test_the_reason_for_a_stop_names_no_phone_number(
     bench: NewBench, connection: Connection
 ) -> None:
