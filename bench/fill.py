@@ -19,7 +19,7 @@ from ledger.store.codec import Entry, encode
 from ledger.store.database import open_pool
 from ledger.store.identity import Identity, IdentityLoader
 from ledger.store.postgres import PostgresEventStore
-from projections.__main__ import migrate_all
+from projections.app import migrate_all
 
 NUMBERS: Final = 100_000
 EVENTS: Final = 500_000

@@ -35,8 +35,8 @@ from ledger.settings import Settings
 from ledger.simulate import simulate_text
 from ledger.store.database import Connection, connect
 from ledger.store.embedded import EmbeddedPostgres
-from projections.__main__ import migrate_all
-from projections.__main__ import project as run_projections
+from projections.app import migrate_all
+from projections.app import project as run_projections
 
 app = typer.Typer(
     no_args_is_help=True,

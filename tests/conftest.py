@@ -26,7 +26,7 @@ from ledger.store.database import Connection, Pool, open_pool
 from ledger.store.embedded import SHIPPED_SETTINGS, EmbeddedPostgres
 from ledger.store.postgres import PostgresEventStore
 from ledger.store.subscription import Doorbell
-from projections.__main__ import PROJECTIONS, migrate_all
+from projections.app import PROJECTIONS, migrate_all
 from projections.worker import Worker
 
 TEMPLATE: Final = "ledger_template"

@@ -19,7 +19,7 @@ from ledger.settings import Settings
 from ledger.store.database import Connection, open_pool
 from ledger.store.identity import IdentityLoader
 from ledger.store.postgres import PostgresEventStore
-from projections.__main__ import migrate_all
+from projections.app import migrate_all
 
 NAMES = [migration.name for migration in migrations()]
 APPLIED = "SELECT number, name FROM schema_migrations ORDER BY number"

@@ -25,7 +25,7 @@ from ledger.store.identity import IdentityLoader
 from ledger.store.postgres import PostgresEventStore
 from ledger.store.subscription import Doorbell
 from projections import projection as projection_module
-from projections.__main__ import PROJECTIONS
+from projections.app import PROJECTIONS
 from projections.consent_history import ConsentHistory
 from projections.phone_numbers import PhoneNumbers
 from projections.projection import Overtaken, Projection, advance

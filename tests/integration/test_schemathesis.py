@@ -39,7 +39,7 @@ from ledger.settings import Settings
 from ledger.store.database import open_pool
 from ledger.store.postgres import PostgresEventStore
 from ledger.store.subscription import Doorbell
-from projections.__main__ import PROJECTIONS
+from projections.app import PROJECTIONS
 from projections.worker import Worker
 
 EXAMPLES_MAX: Final = 15

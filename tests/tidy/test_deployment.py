@@ -27,7 +27,7 @@ from ledger.settings import Settings
 from ledger.store.database import Connection, open_pool
 from ledger.store.postgres import PostgresEventStore
 from ledger.store.subscription import Doorbell
-from projections.__main__ import PROJECTIONS
+from projections.app import PROJECTIONS
 from projections.worker import Worker
 
 SERVICES: Final = ("database", "migrate", "roles", "web", "projector")

@@ -1,6 +1,6 @@
 """The projector process: composition root of everything that fills tables.
 
-``python -m projections`` is what ``consent-ledger project`` and ``serve`` start.
+What ``consent-ledger project`` runs, and ``serve`` beside the web processes.
 """
 
 import asyncio
