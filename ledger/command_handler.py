@@ -130,15 +130,20 @@ class CommandHandler:
                 entries[i] = encode(signal.key, proposal)
                 if repeats:
                     subjects[subject.id] = assume(subject, proposal)
-        if entries:
-            outcomes = await self._store.append(list(entries.values()))
-            for i, outcome in zip(entries, outcomes, strict=True):
-                answer = _answer(outcome)
-                if answer is None:
-                    # Its stream grew, or a failover has set it back: ask it anew.
-                    self._subjects.pop(ids[i], None)
-                else:
-                    results[i] = answer
+        if not entries:
+            return results
+        appended = await self._store.append(list(entries.values()))
+        outcomes = dict(zip(entries, appended, strict=True))
+        # What changed nothing was decided as if all before it were recorded.
+        missing = {ids[i] for i, o in outcomes.items() if not isinstance(o, Appended)}
+        results = {i: r for i, r in results.items() if ids[i] not in missing}
+        for i, outcome in outcomes.items():
+            answer = _answer(outcome)
+            if answer is None:
+                # Its stream grew, or a failover has set it back: ask it anew.
+                self._subjects.pop(ids[i], None)
+            else:
+                results[i] = answer
         return results
 
     async def _load(self, ids: Iterable[SubjectId]) -> dict[SubjectId, Subject]:

@@ -32,6 +32,14 @@ class Projection(Protocol):
         """Make the empty tables; called once, in a transaction."""
         ...
 
+    async def create_indexes(self, connection: Connection) -> None:
+        """Make the indexes that only readers need, where they are not there."""
+        ...
+
+    async def drop_indexes(self, connection: Connection) -> None:
+        """Drop those indexes, for as long as very many rows are written."""
+        ...
+
     async def apply(
         self, connection: Connection, events: Sequence[RecordedEvent]
     ) -> None:

@@ -10,6 +10,9 @@ import asyncio
 import logging
 import time
 from collections.abc import Sequence
+from contextlib import suppress
+
+import asyncpg
 
 from ledger.domain.ids import Position
 from ledger.errors import StoreUnavailable
@@ -71,6 +74,18 @@ class Worker:
             except Exception as error:  # noqa: BLE001
                 if await self._is_stopped_by(error):
                     return
+
+    async def create_indexes(self) -> None:
+        """Make the readers' indexes, if this database role may."""
+        with translated(), suppress(asyncpg.InsufficientPrivilegeError):
+            async with self._pool.acquire() as connection:
+                await self._projection.create_indexes(connection)
+
+    async def drop_indexes(self) -> None:
+        """Do without the readers' indexes for now, if this database role may."""
+        with translated(), suppress(asyncpg.InsufficientPrivilegeError):
+            async with self._pool.acquire() as connection:
+                await self._projection.drop_indexes(connection)
 
     async def catch_up(self) -> Position:
         """Work until there is nothing more to do; the position reached."""

@@ -139,20 +139,11 @@ BEGIN
             SELECT p.*,
                 (SELECT k.position FROM signal_keys AS k WHERE k.signal_key = p.key)
                     AS known_at,
-                row_number() OVER (PARTITION BY p.key ORDER BY p.ordinal) AS repeat
+                row_number() OVER (PARTITION BY p.key ORDER BY p.ordinal) AS repeat,
+                row_number() OVER (PARTITION BY p.subject ORDER BY p.ordinal) AS step
             FROM unnest(keys, subjects, versions, topics, occurred, tails)
                 WITH ORDINALITY
                 AS p (key, subject, version, topic, happened, tail, ordinal)
-        ),
-        -- What is new, numbered within its subject. A repeat inside the batch waits
-        -- for the next one, where its key is known; what comes after a refused one of
-        -- its subject was decided with it, and is a conflict.
-        fresh AS (
-            SELECT p.*,
-                row_number() OVER (PARTITION BY p.subject ORDER BY p.ordinal) AS step
-            FROM proposed AS p
-            WHERE p.known_at IS NULL AND p.repeat = 1
-                AND (p.happened > now_recorded) IS NOT TRUE
         ),
         heads AS (
             SELECT s.subject, coalesce((
@@ -160,12 +151,23 @@ BEGIN
                 WHERE e.originator_id = s.subject
                 ORDER BY e.originator_version DESC LIMIT 1
             ), 0) AS version
-            FROM (SELECT DISTINCT f.subject FROM fresh AS f) AS s
+            FROM (SELECT DISTINCT p.subject FROM proposed AS p) AS s
+        ),
+        -- A proposal was decided as if all of its subject before it in the batch were
+        -- recorded, so it fits only if they are. After one that is not (a repeat, one
+        -- that is refused) its version could still be the next, since another process
+        -- has appended, or leave a gap. A repeat inside the batch waits for the next
+        -- one, where its key is known.
+        fitting AS (
+            SELECT p.*, bool_and(
+                p.known_at IS NULL AND p.repeat = 1 AND p.version = h.version + p.step
+                AND (p.happened > now_recorded) IS NOT TRUE
+            ) OVER (PARTITION BY p.subject ORDER BY p.ordinal) AS fits
+            FROM proposed AS p JOIN heads AS h ON h.subject = p.subject
         ),
         accepted AS (
             SELECT f.*, last_position + row_number() OVER (ORDER BY f.ordinal) AS position
-            FROM fresh AS f JOIN heads AS h ON h.subject = f.subject
-            WHERE f.version = h.version + f.step
+            FROM fitting AS f WHERE f.fits
         ),
         new_events AS (
             INSERT INTO ledger_events

@@ -37,6 +37,12 @@ class ConsentHistory:
         """Make the table."""
         await connection.execute(_TABLE)
 
+    async def create_indexes(self, connection: Connection) -> None:
+        """There are none but the key."""
+
+    async def drop_indexes(self, connection: Connection) -> None:
+        """There are none but the key."""
+
     async def apply(
         self, connection: Connection, events: Sequence[RecordedEvent]
     ) -> None:

@@ -93,7 +93,7 @@ def test_a_statement_begins_with_what_it_is_for() -> None:
 def test_a_file_holds_one_statement() -> None:
     """What runs in one round trip has one file; a table comes with its indexes."""
     for path in _statements():
-        if path.stem == "table":
+        if path.stem in ("table", "create_indexes"):
             continue
         body = path.read_text(encoding="utf-8").rstrip()
         assert ";" not in re.sub(r"--.*", "", body), f"{named(path)}: split it"

@@ -44,8 +44,13 @@ async def batcher_of(
     """A batcher that runs."""
     given: dict[str, Any] = {"queue_max": 100, "timeout_seconds": 5.0, **more}
     batcher: Batcher[str, str] = Batcher(work, batch_max=batch_max, **given)
-    async with asyncio.timeout(10), batcher:
-        yield batcher
+    async with batcher:
+        try:
+            async with asyncio.timeout(10):
+                yield batcher
+        finally:
+            if isinstance(work, Work):
+                work.may_end.set()
 
 
 async def submitted(batcher: Batcher[str, str], *items: str) -> list[asyncio.Task[str]]:

@@ -2,7 +2,8 @@
 
 -- since and position name two events: since is when the deciding event occurred,
 -- position and version are those of the number's newest event, updated_at when that
--- was recorded. Lists are ranges of one of these indexes.
+-- was recorded. create_indexes.sql has the indexes of which lists
+-- are ranges.
 CREATE TABLE phone_numbers_v1 (
     phone_number text COLLATE "C" PRIMARY KEY,
     status text NOT NULL,
@@ -12,12 +13,6 @@ CREATE TABLE phone_numbers_v1 (
     updated_at timestamptz NOT NULL,
     CONSTRAINT phone_numbers_status_is_known CHECK (status IN ('in', 'out'))
 );
-CREATE INDEX phone_numbers_v1_by_status ON phone_numbers_v1 (status, phone_number);
-CREATE INDEX phone_numbers_v1_by_position ON phone_numbers_v1 (status, position);
-CREATE INDEX phone_numbers_v1_by_since
-    ON phone_numbers_v1 (status, since, phone_number);
-CREATE INDEX phone_numbers_v1_by_update
-    ON phone_numbers_v1 (status, updated_at, position);
 
 -- status, since and position are of the event that decides for the sender: the newest
 -- addressed to it or to '*'.
@@ -31,5 +26,3 @@ CREATE TABLE phone_number_senders_v1 (
     PRIMARY KEY (phone_number, sender),
     CONSTRAINT phone_number_senders_status_is_known CHECK (status IN ('in', 'out'))
 );
-CREATE INDEX phone_number_senders_v1_by_sender
-    ON phone_number_senders_v1 (sender, status, phone_number);
