@@ -8,6 +8,7 @@ is commits, notifications and their order.
 import asyncio
 import itertools
 import os
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Final
@@ -40,7 +41,7 @@ Client = TestClient[web.Request, web.Application]
 
 
 @pytest.fixture(scope="session")
-def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def server_url() -> Iterator[str]:
     """A PostgreSQL server that lives as long as the test run."""
     given = os.environ.get("TEST_DATABASE_URL")
     if given:
@@ -48,9 +49,12 @@ def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         return
     # A test's database is thrown away: what survives a power cut is not tested here.
     settings = {**SHIPPED_SETTINGS, "fsync": "off", "max_connections": "200"}
-    server = EmbeddedPostgres(tmp_path_factory.mktemp("server"), settings=settings)
-    yield server.start()
-    server.stop()
+    # Not in pytest's folder, which every other run of pytest closes to all but its user
+    # when it starts, and so to the account that the server runs as for root.
+    with tempfile.TemporaryDirectory(prefix="ledger-tests-") as folder:
+        server = EmbeddedPostgres(Path(folder), settings=settings)
+        yield server.start()
+        server.stop()
 
 
 @pytest.fixture(scope="session")
