@@ -35,9 +35,14 @@ log = logging.getLogger(__name__)
 SEEN_SECONDS = 5.0
 """How often an idle worker says that it runs."""
 
-REST_SECONDS = 0.01
-"""A rest after a batch that was not full: under load the next is larger, and a thousand
-events cost about what ten do. It adds as much to the time until an event is visible."""
+REST_FACTOR = 3.0
+"""A batch that was not full is followed by a rest that is so much longer than it was:
+under load the next one is larger, and a thousand events cost about what ten do. So a
+projection that keeps up takes a quarter of one core at most, and the rest is for texts.
+"""
+
+REST_SECONDS_MAX = 0.1
+"""The longest rest: what it adds to the time until an event is visible."""
 
 
 class Worker:
@@ -114,8 +119,10 @@ class Worker:
             while len(events) == self._limit:
                 position, events = await self._advance_reading_ahead(events)
             if events:
+                started = time.monotonic()
                 position = await self.advance(events)
-                await asyncio.sleep(REST_SECONDS)
+                rest = REST_FACTOR * (time.monotonic() - started)
+                await asyncio.sleep(min(rest, REST_SECONDS_MAX))
             await self._say_running()
             await self._doorbell.wait_after(rung)
 

@@ -28,10 +28,10 @@ class Identity:
         """The subject behind a canonical number: a UUID of version 8 (RFC 9562)."""
         keyed = self._keyed.copy()
         keyed.update(phone_number.encode("utf-8", "surrogatepass"))
-        value = int.from_bytes(keyed.digest()[:16])
-        value = value & ~(0xF << 76) | (8 << 76)
-        value = value & ~(0x3 << 62) | (0x2 << 62)
-        return SubjectId(UUID(int=value))
+        value = bytearray(keyed.digest()[:16])
+        value[6] = 0x80 | value[6] & 0x0F
+        value[8] = 0x80 | value[8] & 0x3F
+        return SubjectId(UUID(bytes=bytes(value)))
 
 
 async def create_identity_key(connection: Connection) -> None:

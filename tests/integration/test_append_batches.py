@@ -273,6 +273,26 @@ async def test_of_two_who_expect_the_same_version_one_is_refused(
     assert len(await history_of(store)) == 1
 
 
+# In one batch the repeat is refused: the first one is assumed, and not yet recorded.
+at_once = pytest.mark.xfail(strict=True)
+
+
+@pytest.mark.parametrize(
+    "again", [1, pytest.param(2, marks=at_once), pytest.param(5, marks=at_once)]
+)
+async def test_a_repeat_that_expects_a_version_is_told_the_first_ones_position(
+    handler: CommandHandler, store: PostgresEventStore, again: int
+) -> None:
+    """At the same instant and later, though the version is another by then."""
+    same = signal(key="key", expected_version=Version(0))
+    handling = [handler.handle(same) for _ in range(again)]
+    receipts = await asyncio.gather(*handling)
+    receipts.append(await handler.handle(same))
+    assert [receipt.position for receipt in receipts] == [1] * (again + 1)
+    assert [receipt.is_new for receipt in receipts].count(True) == 1
+    assert len(await history_of(store)) == 1
+
+
 async def test_a_stream_is_read_after_a_version(store: PostgresEventStore) -> None:
     """Of several subjects at once, oldest first; of a stranger, nothing."""
     known = nobody(somebody())

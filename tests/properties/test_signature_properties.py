@@ -84,11 +84,15 @@ def test_what_twilio_signed_is_accepted_as_twilio_would(
 
 
 @given(urls, plain_paths, forms, st.sampled_from(TOKENS))
-def test_what_twilio_signed_for_a_plain_path_is_accepted(
+@example(URLS[0], "/a", [("a", "2"), ("a", "1"), ("a", "2"), ("A", "")], TOKENS[0])
+def test_what_twilio_signed_for_a_plain_path_is_accepted_without_asking_twilios(
     url: str, path: str, form: Parameters, token: str
 ) -> None:
-    """So that the property above is not one of refusing everything."""
-    assert ours(url, path, form, signed(url, path, form, token))
+    """The fast way is enough for every text of every day."""
+    signature = signed(url, path, form, token)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(RequestValidator, "validate", None)
+        assert ours(url, path, form, signature)
 
 
 @given(urls, paths, forms, st.text())
