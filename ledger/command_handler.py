@@ -120,6 +120,8 @@ class CommandHandler:
             try:
                 proposals = decide(subject, signal)
             except RequestRefused as refusal:
+                if any(entry.key == signal.key for entry in entries.values()):
+                    continue  # A repeat in this batch: its first is being recorded.
                 # A repeat is answered as the first was, whatever has happened since.
                 position = await self._store.position_of(signal.key)
                 results[i] = Receipt(position, is_new=False) if position else refusal

@@ -27,10 +27,6 @@ async def run_together(
     # Whatever it is, the worker that it concerns meets it again and says so.
     with contextlib.suppress(Exception):
         await catch_up_together(workers, store, batch_max)
-    # Here and not there: a process that was killed has left none.
-    with contextlib.suppress(Exception):
-        for worker in workers:
-            await worker.create_indexes()
     async with asyncio.TaskGroup() as group:
         for worker in workers:
             group.create_task(worker.run(), name=worker.name)

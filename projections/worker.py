@@ -69,11 +69,15 @@ class Worker:
         """Work until cancelled; returns only where the projection has stopped."""
         while True:
             try:
+                # A process that was killed while it caught up has left none.
+                await self.create_indexes()
                 await self._follow(await self.position())
             except Overtaken:
                 log.info("overtaken", extra={"projection": self._projection.name})
             except StoreUnavailable as error:
                 log.warning("store_unavailable", extra={"error": str(error)})
+                # A session that began while the database was read-only stays so.
+                await self._pool.expire_connections()
                 await asyncio.sleep(self._settings.poll_seconds)
             # Whatever it is, it is shown and the projection stands; it never skips.
             except Exception as error:  # noqa: BLE001
@@ -95,7 +99,7 @@ class Worker:
     async def catch_up(self) -> Position:
         """Work until there is nothing more to do; the position reached."""
         position = await self.position()
-        while events := await self._read(position):
+        while events := await self._store.read_after(position, self._limit):
             position = await self.advance(events)
         return position
 
@@ -115,9 +119,11 @@ class Worker:
     async def _follow(self, position: Position) -> None:
         while True:
             rung = self._doorbell.count
-            events = await self._read(position)
-            while len(events) == self._limit:
-                position, events = await self._advance_reading_ahead(events)
+            limit = self._limit
+            events = await self._store.read_after(position, limit)
+            while len(events) == limit:
+                limit = self._limit
+                position, events = await self._advance_reading_ahead(events, limit)
             if events:
                 started = time.monotonic()
                 position = await self.advance(events)
@@ -127,10 +133,12 @@ class Worker:
             await self._doorbell.wait_after(rung)
 
     async def _advance_reading_ahead(
-        self, events: Sequence[RecordedEvent]
+        self, events: Sequence[RecordedEvent], limit: int
     ) -> tuple[Position, list[RecordedEvent]]:
         """Apply a batch while the next is read: the two take about as long."""
-        reading = asyncio.create_task(self._read(events[-1].position))
+        reading = asyncio.create_task(
+            self._store.read_after(events[-1].position, limit)
+        )
         try:
             position = await self.advance(events)
         except BaseException:
@@ -138,9 +146,6 @@ class Worker:
             await asyncio.gather(reading, return_exceptions=True)
             raise
         return position, await reading
-
-    async def _read(self, position: Position) -> list[RecordedEvent]:
-        return await self._store.read_after(position, self._limit)
 
     async def _say_running(self) -> None:
         if time.monotonic() - self._seen > SEEN_SECONDS:

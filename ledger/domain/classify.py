@@ -91,7 +91,6 @@ _FILLERS: Final = frozenset(
     "messages message me i said want to just already immediately and ok okay hey hi "
     "s il vous plait por favor".split()
 )
-_STOP_WORDS: Final = frozenset("stop stopall unsubscribe optout arret".split())
 
 _OPT_OUT_TYPES: Final[dict[str, Meaning]] = {
     "STOP": "out",
@@ -145,7 +144,7 @@ class Vocabulary:
         """Whether free text would be read as a revocation by a reasonable person."""
         words = _words(body)
         kept = [word for word in words if word not in _FILLERS]
-        if kept and _STOP_WORDS.issuperset(kept):
+        if kept and self.out_words.issuperset(kept):
             return True
         return self._phrases.search(" ".join(words)) is not None
 

@@ -108,8 +108,9 @@ BEGIN
         INSERT INTO ledger_events
             (originator_id, originator_version, topic, state, notification_id)
         SELECT p.subject, p.version, p.topic,
-            state_head || now_text
-            || state_middle || coalesce(rfc3339_v1(p.happened), now_text) || p.tail,
+            state_head || now_text || state_middle
+            || CASE WHEN p.happened IS NULL THEN now_text ELSE rfc3339_v1(p.happened) END
+            || p.tail,
             last_position + p.ordinal
         FROM unnest(subjects, versions, topics, occurred, tails)
             WITH ORDINALITY
@@ -173,8 +174,10 @@ BEGIN
             INSERT INTO ledger_events
                 (originator_id, originator_version, topic, state, notification_id)
             SELECT a.subject, a.version, a.topic,
-                state_head || now_text
-                || state_middle || coalesce(rfc3339_v1(a.happened), now_text) || a.tail,
+                state_head || now_text || state_middle
+                || CASE WHEN a.happened IS NULL THEN now_text
+                    ELSE rfc3339_v1(a.happened) END
+                || a.tail,
                 a.position
             FROM accepted AS a ORDER BY a.ordinal
         ),

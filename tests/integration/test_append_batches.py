@@ -273,13 +273,7 @@ async def test_of_two_who_expect_the_same_version_one_is_refused(
     assert len(await history_of(store)) == 1
 
 
-# In one batch the repeat is refused: the first one is assumed, and not yet recorded.
-at_once = pytest.mark.xfail(strict=True)
-
-
-@pytest.mark.parametrize(
-    "again", [1, pytest.param(2, marks=at_once), pytest.param(5, marks=at_once)]
-)
+@pytest.mark.parametrize("again", [1, 2, 5])
 async def test_a_repeat_that_expects_a_version_is_told_the_first_ones_position(
     handler: CommandHandler, store: PostgresEventStore, again: int
 ) -> None:
