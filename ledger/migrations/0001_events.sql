@@ -101,6 +101,11 @@ BEGIN
     now_text := rfc3339_v1(now_recorded);
 
     BEGIN
+        PERFORM FROM unnest(occurred) AS p (at) WHERE p.at > now_recorded;
+        IF FOUND THEN
+            RAISE unique_violation;
+        END IF;
+
         INSERT INTO signal_keys (signal_key, position)
         SELECT p.key, last_position + p.ordinal
         FROM unnest(keys) WITH ORDINALITY AS p (key, ordinal);
@@ -116,12 +121,12 @@ BEGIN
             WITH ORDINALITY
             AS p (subject, version, topic, happened, tail, ordinal);
 
-        -- What no constraint objects to: a time in the future, a version left out.
-        PERFORM FROM unnest(subjects, versions, occurred) AS p (subject, version, at)
-            WHERE p.at > now_recorded OR (p.version > 1 AND NOT EXISTS (
+        -- What no constraint objects to: a version left out.
+        PERFORM FROM unnest(subjects, versions) AS p (subject, version)
+            WHERE p.version > 1 AND NOT EXISTS (
                 SELECT FROM ledger_events AS e
                 WHERE e.originator_id = p.subject
-                    AND e.originator_version = p.version - 1));
+                    AND e.originator_version = p.version - 1);
         IF FOUND THEN
             RAISE unique_violation;
         END IF;
