@@ -24,6 +24,7 @@ from ledger.development import with_development_secrets
 from ledger.errors import (
     ConfigurationError,
     Fault,
+    InvalidRequest,
     LedgerError,
     StoreUnavailable,
     TryAgain,
@@ -277,6 +278,8 @@ def _exit_code(error: LedgerError) -> int:
             return 3
         case TryAgain():
             return 4
+        case InvalidRequest():
+            return 2
         case _:
             return 1
 

@@ -26,7 +26,13 @@ def with_development_secrets(settings: Settings) -> Settings:
     if not settings.is_embedded:
         _refuse_missing_secrets(settings)
         return settings
-    made = _load_or_make(settings.data_dir)
+    try:
+        made = _load_or_make(settings.data_dir)
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot use {settings.data_dir}: {error.strerror}; let this user write "
+            "there, or set LEDGER_DATA_DIR to a folder where it can"
+        ) from error
     update: dict[str, object] = {}
     if settings.twilio_account_sid is None:
         update["twilio_account_sid"] = made["accountSid"]

@@ -5,6 +5,7 @@
     │   ├── InvalidPhoneNumber
     │   ├── InvalidConsent
     │   ├── UnusableText
+    │   ├── InvalidKey
     │   └── InvalidQuery
     │       ├── UnknownAttribute
     │       ├── UnknownOperator
@@ -78,8 +79,14 @@ class UnusableText(InvalidRequest):
     code = "unusable_text"
 
 
+class InvalidKey(InvalidRequest):
+    """An API key cannot be made like this."""
+
+    code = "invalid_key"
+
+
 class InvalidQuery(InvalidRequest):
-    """The list cannot be filtered, sorted or cut in this way."""
+    """The query cannot be answered in the way it is put."""
 
     code = "invalid_query"
 
@@ -169,7 +176,7 @@ class AlreadyExists(RequestRefused):
 
 
 class PreconditionFailed(RequestRefused):
-    """The record has changed since the version named in If-Match."""
+    """The record is not as If-Match or If-None-Match says."""
 
     code = "precondition_failed"
 
@@ -209,7 +216,7 @@ class TryAgain(LedgerError):
 
 
 class StoreUnavailable(TryAgain):
-    """The database cannot commit now, so nothing was acknowledged."""
+    """The database cannot be used now, so nothing was acknowledged."""
 
     code = "store_unavailable"
 

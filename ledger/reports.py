@@ -11,7 +11,7 @@ from rich.table import Table
 
 from ledger.api.keys import KeyRecord, Role
 from ledger.api.read_model import RUNNING_SECONDS_MAX
-from ledger.errors import ConfigurationError, LedgerError
+from ledger.errors import InvalidKey, LedgerError
 from ledger.store.database import Connection, translated
 from ledger.store.statements import statement
 
@@ -109,14 +109,14 @@ def role_named(name: str) -> Role:
     """The role of that name.
 
     Raises:
-        ConfigurationError: there is none.
+        InvalidKey: there is none.
     """
     for role in get_args(Role):
         if role == name:
             known: Role = role
             return known
     roles = ", ".join(get_args(Role))
-    raise ConfigurationError(f"{name!r} is not a role; the roles are {roles}")
+    raise InvalidKey(f"{name!r} is not a role; the roles are {roles}")
 
 
 def warn_unreachable(error: LedgerError) -> None:

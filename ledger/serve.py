@@ -11,6 +11,7 @@ them, and being the last who uses it, the projector stops the database.
 import errno
 import logging
 import os
+import shlex
 import shutil
 import socket
 import subprocess
@@ -25,6 +26,7 @@ import typer
 from aiohttp import web
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
+from gunicorn.glogging import Logger as GunicornLog
 
 from ledger.errors import ConfigurationError
 from ledger.settings import Settings
@@ -33,6 +35,7 @@ from ledger.store.embedded import EmbeddedPostgres
 log = logging.getLogger(__name__)
 
 _BACKLOG = 2048
+_NEXT_COMMAND = ".venv/bin/consent-ledger simulate +14155550100 STOP"
 _PORT_SECONDS_MAX = 3.0
 _PORT_POLL_SECONDS = 0.05
 _WATCH_SECONDS = 0.5
@@ -166,6 +169,16 @@ def _lives(process: subprocess.Popen[bytes] | None) -> bool:
     return process is not None and process.poll() is None
 
 
+class _GunicornLog(GunicornLog):  # type: ignore[misc] # it has no types
+    """gunicorn's log, which is aiohttp's too, in our form and with our restraint."""
+
+    def setup(self, cfg: Any) -> None:  # noqa: ANN401 - gunicorn's
+        """Leave its lines to the root logger, which never shows what was sent."""
+        super().setup(cfg)
+        self.error_log.handlers.clear()
+        self.error_log.propagate = True
+
+
 class _Gunicorn(BaseApplication):  # type: ignore[misc] # it has no types
     """gunicorn, configured by our settings alone."""
 
@@ -192,6 +205,7 @@ class _Gunicorn(BaseApplication):  # type: ignore[misc] # it has no types
             "keepalive": 75,
             "accesslog": None,
             "loglevel": "warning",
+            "logger_class": _GunicornLog,
             "proc_name": "consent-ledger",
             "control_socket_disable": True,
             "child_exit": _forget_gauges,
@@ -211,6 +225,20 @@ def _forget_gauges(_: Arbiter, worker: Any) -> None:  # noqa: ANN401 - gunicorn'
     mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
 
 
+def _needed(settings: Settings) -> str:
+    """The settings that the next command needs to find this service."""
+    defaults = Settings()
+    given = {
+        "LEDGER_PORT": (settings.port, defaults.port),
+        "LEDGER_DATA_DIR": (settings.data_dir, defaults.data_dir),
+    }
+    return "".join(
+        f"{name}={shlex.quote(str(value))} "
+        for name, (value, default) in given.items()
+        if value != default
+    )
+
+
 def _greet(settings: Settings) -> None:
     """Say on standard output where we are and what to try."""
     lines = [f"listening on http://{settings.host}:{settings.port}"]
@@ -221,7 +249,7 @@ def _greet(settings: Settings) -> None:
             f"account      {settings.twilio_account_sid}",
             f"auth token   {token.get_secret_value() if token else ''}",
             f"admin key    {key.get_secret_value() if key else ''}",
-            "try          .venv/bin/consent-ledger simulate +14155550100 STOP",
+            f"try          {_needed(settings)}{_NEXT_COMMAND}",
         ]
     typer.echo("\n".join(lines))
     sys.stdout.flush()

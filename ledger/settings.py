@@ -41,7 +41,9 @@ class Settings(BaseModel):
     """PostgreSQL 15 or newer. Default: none, and an embedded PostgreSQL 18 is started
     in LEDGER_DATA_DIR."""
 
-    public_url: str | None = Field(None, alias="PUBLIC_URL")
+    public_url: str | None = Field(
+        None, alias="PUBLIC_URL", pattern=r"^https?://[^/\s?#]+[^\s?#]*$"
+    )
     """Scheme, host and port under which Twilio calls us, e.g. https://sms.example.com.
     Signatures are checked over it: if it is wrong, every text is refused with 403.
     Default: http://127.0.0.1:LEDGER_PORT."""

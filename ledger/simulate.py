@@ -11,7 +11,7 @@ import aiohttp
 from twilio.request_validator import RequestValidator
 from yarl import URL
 
-from ledger.errors import ConfigurationError, StoreUnavailable
+from ledger.errors import ConfigurationError, TryAgain
 from ledger.settings import Settings
 
 _PATH: Final = "/optInStatus"
@@ -33,7 +33,7 @@ async def simulate_text(  # noqa: PLR0913 - the options of the command
 
     Raises:
         ConfigurationError: no account or admin key is known to sign and ask with.
-        StoreUnavailable: the service cannot be reached.
+        TryAgain: the service cannot be reached.
     """
     form = _form(settings, number=number, text=text, to=to)
     form |= {"MessagingServiceSid": service} if service else {}
@@ -45,7 +45,9 @@ async def simulate_text(  # noqa: PLR0913 - the options of the command
             asked = await _ask(session, settings, number)
             return status == HTTPStatus.OK, f"{status} {answered}\n{asked}"
     except (aiohttp.ClientError, TimeoutError) as error:
-        raise StoreUnavailable(f"{base} does not answer: {error}") from error
+        raise TryAgain(
+            f"nothing answers at {base}: start it with `consent-ledger serve`"
+        ) from error
 
 
 def _form(settings: Settings, *, number: str, text: str, to: str) -> dict[str, str]:

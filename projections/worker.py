@@ -41,7 +41,7 @@ under load the next one is larger, and a thousand events cost about what ten do.
 projection that keeps up takes a quarter of one core at most, and the rest is for texts.
 """
 
-REST_SECONDS_MAX = 0.1
+REST_SECONDS_MAX = 0.03
 """The longest rest: what it adds to the time until an event is visible."""
 
 

@@ -8,6 +8,7 @@ that a busy reader costs no query a request; a revoked key works that much longe
 import base64
 import hashlib
 import hmac
+import re
 import secrets
 import time
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from typing import Final, Literal, get_args
 import asyncpg
 from aiohttp import web
 
-from ledger.errors import ConfigurationError, Forbidden, NotFound, Unauthenticated
+from ledger.errors import Forbidden, InvalidKey, NotFound, Unauthenticated
 from ledger.settings import Settings
 from ledger.store.database import Connection, Pool, translated
 from ledger.store.statements import statement
@@ -35,6 +36,10 @@ _LIST = statement("ledger.api", "list_api_keys")
 _REVOKE = statement("ledger.api", "revoke_api_key")
 
 _CACHED_MAX = 10_000
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,99}", re.ASCII)
+
+ADMIN_KEY_NAME: Final = "LEDGER_ADMIN_KEY"
+"""Who acts with the key of that setting; no other key may have the name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +97,7 @@ class Keys:
     async def _check(self, header: str) -> Principal:
         digest = _digest(_secret_in(header))
         if self._admin is not None and hmac.compare_digest(digest, self._admin):
-            principal = Principal("LEDGER_ADMIN_KEY", "admin")
+            principal = Principal(ADMIN_KEY_NAME, "admin")
         else:
             with translated():
                 row = await self._pool.fetchrow(_FIND, digest)
@@ -109,14 +114,20 @@ async def create_key(connection: Connection, name: str, role: Role) -> str:
     """Make a key; its secret, which cannot be shown again.
 
     Raises:
-        ConfigurationError: the name is taken.
+        InvalidKey: the name is taken, reserved, or could be misread in the ledger,
+            where it stays for ever.
     """
+    if not _NAME.fullmatch(name) or name == ADMIN_KEY_NAME:
+        raise InvalidKey(
+            "a name is 1 to 100 letters, digits and . _ @ -, begins with a letter or "
+            f"a digit, and is not {ADMIN_KEY_NAME}"
+        )
     secret = f"clk_{secrets.token_urlsafe(32)}"
     try:
         with translated():
             await connection.execute(_INSERT, name, _digest(secret), role)
     except asyncpg.UniqueViolationError:
-        raise ConfigurationError(f"there is a key named {name!r} already") from None
+        raise InvalidKey(f"there is a key named {name!r} already") from None
     return secret
 
 

@@ -14,6 +14,7 @@ from http import HTTPStatus
 from typing import Final
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from ledger import errors
 from ledger.api.answers import to_json
@@ -72,6 +73,9 @@ async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
         response = _of_error(error)
     except web.HTTPException as error:
         response = _of_http(error)
+    except (HttpProcessingError, web.RequestPayloadError):
+        kind = errors.InvalidRequest
+        response = problem(400, kind.code, kind.title(), "the body cannot be read")
     except Exception:
         log.exception("request_failed", extra={"request_id": request_id})
         response = problem(500, "internal_error", "An error that we did not expect")

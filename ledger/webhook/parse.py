@@ -100,7 +100,7 @@ def _sender(fields: Mapping[str, str], meaning: Classification) -> Sender:
     Without either, a STOP is for everyone: a doubt is a no. A START is for nobody.
     """
     sender = _address(fields, "MessagingServiceSid") or _address(fields, "To")
-    if sender:
+    if sender and sender != EVERY_SENDER:
         return Sender(sender)
     if meaning.meaning == "out":
         return EVERY_SENDER

@@ -252,7 +252,8 @@ def settings_of(services: dict[str, Any], name: str) -> Settings:
         variable: _VARIABLE.sub("a-secret-of-some-length", str(value))
         for variable, value in services[name]["environment"].items()
     }
-    return Settings.from_mapping(given | {"LEDGER_TWILIO_SUBACCOUNTS": ""})
+    given |= {"LEDGER_TWILIO_SUBACCOUNTS": "", "PUBLIC_URL": "https://example.com"}
+    return Settings.from_mapping(given)
 
 
 def _dockerfile() -> str:

@@ -121,6 +121,8 @@ def _take(step: Step, service: Service) -> None:
     if command == "make run":
         folder = str(service.folder.resolve())
         printed = service.log.replace(folder, "/.ledger")
+        # Where they are not the default, the next command has them before it.
+        printed = re.sub(r"LEDGER_(PORT|DATA_DIR)=\S+ ", "", printed)
     else:
         command = command.replace(SHOWN_COMMAND, COMMAND)
         command = command.replace(SHOWN_ADDRESS, service.url)
