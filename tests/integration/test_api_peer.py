@@ -1,6 +1,6 @@
 """Faults of HarperDB/twilio-sms, the peer, that are not to be found here.
 
-Each test is one that the peer fails; reference/harper-peer.md tells how it was seen.
+Each test is one that the peer, HarperDB/twilio-sms e57831a, was seen to fail.
 """
 
 import hashlib
