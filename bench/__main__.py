@@ -24,6 +24,7 @@ from bench.fill import fill
 from bench.hot_spots import print_hot_spots
 from bench.results import TARGETS, Row
 from bench.rows import Plan, Writing
+from bench.sealing import sealing
 from bench.service import constant_handler, get, postgres, serve
 from bench.texts import number, number_path
 
@@ -35,6 +36,7 @@ _WRITING = {
     "visible": rows.visible,
 }
 _READING = ("projector", "get-number", "list")
+_SEALING = ("sealing-webhooks", "sealing-projector")
 
 
 @dataclass
@@ -99,6 +101,7 @@ def main(  # noqa: PLR0913 - one parameter an option
         run = _Run(Plan(seconds, rounds, scratch, say), names, folder, profile)
         run.stage(_WRITING, _write)
         run.stage(_READING, _read)
+        run.stage(_SEALING, _seal)
     found = [run.found[name] for name in TARGETS if name in run.found]
     _show(run, found, as_json=as_json)
     sys.exit(any(row.verdict in ("below", "not measured") for row in found))
@@ -127,6 +130,12 @@ def _read(run: _Run) -> None:
         run.measure("projector", lambda: rows.projector(run.plan, database))
         if run.names & {"get-number", "list"}:
             _read_api(run, database, folder)
+
+
+def _seal(run: _Run) -> None:
+    """What sealing costs, on two ledgers side by side."""
+    for row in sealing(run.plan, run.folder):
+        run.found[row.name] = row
 
 
 def _read_api(run: _Run, database: Database, folder: Path) -> None:

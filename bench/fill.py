@@ -6,6 +6,7 @@ import random
 import secrets
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final
 
 import asyncpg
@@ -14,11 +15,14 @@ from bench.database import Database
 from bench.texts import form, number
 from ledger.domain.consent import Proposal
 from ledger.domain.ids import PhoneNumber, Sender, Status, Version
+from ledger.master_key import load_master_keys
 from ledger.settings import Settings
 from ledger.store.codec import Entry, encode
 from ledger.store.database import open_pool
-from ledger.store.identity import Identity, IdentityLoader
+from ledger.store.identity import Identity
+from ledger.store.keyring import Keyring
 from ledger.store.postgres import PostgresEventStore
+from ledger.store.sealing import Day, SubjectKey
 from projections.app import migrate_all
 
 NUMBERS: Final = 100_000
@@ -30,7 +34,7 @@ _WORDS: Final[dict[Status, str]] = {"out": "STOP", "in": "START"}
 
 def fill(database: Database) -> None:
     """500,000 events of 100,000 numbers, scattered; every number ends as out."""
-    asyncio.run(_fill(database.dsn))
+    asyncio.run(_fill(database.dsn, database.folder))
     database.rows("VACUUM ANALYZE")
     database.rows("CHECKPOINT")
 
@@ -41,18 +45,23 @@ def reset_projections(database: Database) -> None:
     made += r" AND tablename ~ '_v[0-9]+$'"
     for (table,) in database.rows(made):
         database.rows(f'DROP TABLE "{table}"')
+    for (function,) in database.rows(
+        r"SELECT proname FROM pg_proc WHERE proname ~ '_v[0-9]+_erase$'"
+    ):
+        database.rows(f'DROP FUNCTION "{function}"')
     database.rows("DELETE FROM projections")
     asyncio.run(_migrate(database.dsn))
     database.rows("CHECKPOINT")
 
 
-async def _fill(dsn: str) -> None:
+async def _fill(dsn: str, folder: Path) -> None:
     await _migrate(dsn)
-    settings = Settings.from_mapping({})
+    # The folder's master key is the one that the service will find there.
+    settings = Settings.from_mapping({"LEDGER_DATA_DIR": str(folder)})
     async with await open_pool(dsn, settings, application="bench fill") as pool:
-        identity = await IdentityLoader(pool).load()
+        keyring = Keyring(pool, load_master_keys(settings))
         store = PostgresEventStore(pool)
-        entries = _entries(identity)
+        entries = _entries(keyring, await keyring.identity(), await keyring.today())
         while batch := list(itertools.islice(entries, _BATCH)):
             await store.append(batch)
 
@@ -65,22 +74,26 @@ async def _migrate(dsn: str) -> None:
         await connection.close()
 
 
-def _entries(identity: Identity) -> Iterator[Entry]:
+def _entries(keyring: Keyring, identity: Identity, day: Day) -> Iterator[Entry]:
     """Out, in, out, in, out for each number, the numbers in a random order."""
     order = [*range(1, NUMBERS + 1)] * (EVENTS // NUMBERS)
     random.Random(2).shuffle(order)  # noqa: S311 - nothing is kept secret by it
+    keys: dict[int, SubjectKey] = {}
     versions: Counter[int] = Counter()
     for ordinal in order:
         versions[ordinal] += 1
-        yield _entry(identity, ordinal, versions[ordinal])
+        proposal = _proposal(identity, ordinal, versions[ordinal])
+        if proposal.version == 1:
+            keys[ordinal] = keyring.new_subject_key(proposal.subject_id)
+        signal_key = identity.signal_key(str(proposal.evidence["MessageSid"]))
+        yield encode(signal_key, proposal, keys[ordinal], day)
 
 
-def _entry(identity: Identity, ordinal: int, version: int) -> Entry:
+def _proposal(identity: Identity, ordinal: int, version: int) -> Proposal:
     phone = PhoneNumber(number(ordinal))
     status: Status = "out" if version % 2 else "in"
-    message_sid = f"SM{secrets.token_hex(16)}"
-    fields = form(phone, message_sid) | {"Body": _WORDS[status]}
-    proposal = Proposal(
+    fields = form(phone, f"SM{secrets.token_hex(16)}") | {"Body": _WORDS[status]}
+    return Proposal(
         subject_id=identity.subject_id(phone),
         version=Version(version),
         status=status,
@@ -93,4 +106,3 @@ def _entry(identity: Identity, ordinal: int, version: int) -> Entry:
         phone_number=phone,
         evidence={**fields, "channel": "sms"},
     )
-    return encode(f"twilio:{fields['AccountSid']}:{message_sid}", proposal)

@@ -62,6 +62,18 @@ TARGETS: Final[Mapping[str, Target]] = MappingProxyType(
             1,
             3,
         ),
+        "sealing-webhooks": Target(
+            "signed webhooks/s at 64 connections, with sealing",
+            "the same service without sealing",
+            0.85,
+            0.95,
+        ),
+        "sealing-projector": Target(
+            "projector from its start, events/s, with sealing",
+            "the same service without sealing",
+            0.85,
+            0.95,
+        ),
         "visible": Target(
             "200 until visible in GET, p99, at 1,000 webhooks/s",
             "",

@@ -66,7 +66,7 @@ class Writing:
 
     def warm_up(self) -> None:
         """Open connections, make plans, learn the rate and the size of an event."""
-        rate = _texts(self, connections=64, seconds=2).per_second
+        rate = texts(self, connections=64, seconds=2).per_second
         self.row_bytes = self.database.event_row_bytes()
         self.database.prepare_pgbench()
         self.plan.say(f"warm: {rate:,.0f} webhooks/s, rows of {self.row_bytes} bytes")
@@ -86,8 +86,8 @@ def webhooks_256(writing: Writing) -> Row:
 def one_webhook(writing: Writing) -> Row:
     """Median time of a text, one after the other."""
     ours, theirs = [], []
-    for _ in _rounds(writing.plan, "one-webhook"):
-        ours.append(_texts(writing, connections=1).median_ms)
+    for _ in rounds_of(writing.plan, "one-webhook"):
+        ours.append(texts(writing, connections=1).median_ms)
         theirs.append(_pgbench(writing, clients=1).median_ms)
     return Row("one-webhook", ours, theirs)
 
@@ -95,7 +95,7 @@ def one_webhook(writing: Writing) -> Row:
 def visible(writing: Writing) -> Row:
     """The 99th percentile of the time from a text's 200 until a GET shows it."""
     found = []
-    for ordinal in _rounds(writing.plan, "visible"):
+    for ordinal in rounds_of(writing.plan, "visible"):
         found.append(_visible_round(writing, ordinal))
         writing.plan.say(f"  {found[-1]['visible_p99_ms']:.0f} ms")
         writing.database.wait_caught_up()
@@ -122,9 +122,9 @@ def memory(writing: Writing) -> Row:
 def projector(plan: Plan, database: Database) -> Row:
     """Events a second from empty tables to both caught up."""
     ours, theirs = [], []
-    for _ in _rounds(plan, "projector"):
+    for _ in rounds_of(plan, "projector"):
         reset_projections(database)
-        ours.append(EVENTS / _project_all(database))
+        ours.append(EVENTS / project_all(database))
         database.rows("CHECKPOINT")
         theirs.append(EVENTS / _library_reads_all(database))
         plan.say(f"  {ours[-1]:,.0f} against {theirs[-1]:,.0f} events/s")
@@ -171,7 +171,8 @@ def _pages(running: Running) -> Iterator[str]:
         path = link.partition("<")[2].partition(">")[0] if link else None
 
 
-def _rounds(plan: Plan, name: str) -> Iterator[int]:
+def rounds_of(plan: Plan, name: str) -> Iterator[int]:
+    """The rounds of a row, from 1, each announced."""
     for ordinal in range(1, plan.rounds + 1):
         plan.say(f"{name}: round {ordinal} of {plan.rounds}")
         yield ordinal
@@ -179,11 +180,9 @@ def _rounds(plan: Plan, name: str) -> Iterator[int]:
 
 def _webhooks(name: str, writing: Writing, *, connections: int) -> Row:
     ours, theirs, times, grouped = [], [], [], []
-    for _ in _rounds(writing.plan, name):
+    for _ in rounds_of(writing.plan, name):
         with MemoryWatch(writing.running) as watch:
-            done = _texts(
-                writing, connections=connections, is_watched=connections == 64
-            )
+            done = texts(writing, connections=connections, is_watched=connections == 64)
         if connections == 64:
             writing.rss_mb.append(watch.rss_mb)
             writing.pss_mb.append(watch.pss_mb)
@@ -200,7 +199,7 @@ def _webhooks(name: str, writing: Writing, *, connections: int) -> Row:
     return Row(name, ours, theirs, notes=[note], detail=detail)
 
 
-def _texts(
+def texts(
     writing: Writing,
     *,
     connections: int,
@@ -262,10 +261,10 @@ def _visible_round(writing: Writing, ordinal: int) -> dict[str, float]:
     return found
 
 
-def _project_all(database: Database) -> float:
+def project_all(database: Database, *, is_sealed: bool = True) -> float:
     """Seconds from the projector's first connection until nothing is left."""
     deadline = time.monotonic() + _PROJECTOR_SECONDS_MAX
-    with project(database.folder):
+    with project(database.folder, is_sealed=is_sealed):
         while not database.value(_CONNECTED):
             _check_time(deadline)
         started = time.perf_counter()
@@ -306,7 +305,7 @@ def _reads(
     _read(running, ours_prepared, 1)
     _read(constant, theirs_prepared, 1)
     ours, theirs = [], []
-    for _ in _rounds(plan, name):
+    for _ in rounds_of(plan, name):
         ours.append(_read(running, ours_prepared, plan.seconds).per_second)
         theirs.append(_read(constant, theirs_prepared, plan.seconds).per_second)
         plan.say(f"  {ours[-1]:,.0f} against {theirs[-1]:,.0f} a second")

@@ -63,22 +63,24 @@ def postgres(folder: Path) -> Iterator[Database]:
 
 
 @contextmanager
-def serve(folder: Path) -> Iterator[Running]:
+def serve(folder: Path, *, is_sealed: bool = True) -> Iterator[Running]:
     """The service as shipped, on the PostgreSQL in ``folder``, until it is ready."""
     port = _free_port()
     command = [_BIN / "consent-ledger", "serve", "--workers", str(WORKERS)]
-    with _process(command, environment(folder, port), folder / "serve.log") as process:
+    env = environment(folder, port, is_sealed=is_sealed)
+    with _process(command, env, folder / "serve.log") as process:
         running = Running(f"http://127.0.0.1:{port}", port, process.pid)
         _wait_until_ready(running, "/readyz", process, folder / "serve.log")
         yield running
 
 
 @contextmanager
-def project(folder: Path) -> Iterator[Running]:
+def project(folder: Path, *, is_sealed: bool = True) -> Iterator[Running]:
     """The projector alone, as ``consent-ledger project`` starts it."""
     log = folder / "project.log"
     command = [_BIN / "consent-ledger", "project"]
-    with _process(command, environment(folder, 0), log) as process:
+    env = environment(folder, 0, is_sealed=is_sealed)
+    with _process(command, env, log) as process:
         yield Running("", 0, process.pid)
 
 
@@ -100,10 +102,12 @@ def constant_handler(folder: Path, body: bytes) -> Iterator[Running]:
         yield running
 
 
-def environment(folder: Path, port: int) -> dict[str, str]:
+def environment(folder: Path, port: int, *, is_sealed: bool = True) -> dict[str, str]:
     """The caller's environment, without its ledger and with ours."""
     ours = ("LEDGER_", "TWILIO_", "DATABASE_URL", "PUBLIC_URL", "PROMETHEUS_")
     kept = {n: v for n, v in os.environ.items() if not n.startswith(ours)}
+    if not is_sealed:
+        kept["PYTHONPATH"] = str(_ROOT / "bench" / "unsealed")
     return kept | {
         "LEDGER_DATA_DIR": str(folder),
         "LEDGER_PORT": str(port),

@@ -6,11 +6,8 @@ failed, a name is not known), 2 wrong usage, 3 the settings or the schema do not
 """
 
 import asyncio
-import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
 from typing import Annotated, NoReturn, TypeVar
 
 import asyncpg
@@ -19,22 +16,22 @@ import uvloop
 from rich.console import Console
 
 from ledger import reports
-from ledger.api.keys import create_key, list_keys, revoke_key
+from ledger.cli.keys import keys_app
+from ledger.cli.people import people_app
+from ledger.cli.retention import retention_app
+from ledger.cli.setup import database, prepare, read_settings, with_connection
+from ledger.cli.subject_export import subject_export_app
 from ledger.development import with_development_secrets
 from ledger.errors import (
-    ConfigurationError,
     Fault,
     InvalidRequest,
     LedgerError,
-    StoreUnavailable,
     TryAgain,
 )
 from ledger.logs import configure_logging
-from ledger.migrations import check_schema
+from ledger.master_key import load_master_keys
 from ledger.serve import Server, listen
-from ledger.settings import Settings
 from ledger.simulate import simulate_text
-from ledger.store.database import Connection, connect
 from ledger.store.embedded import EmbeddedPostgres
 from projections.app import migrate_all
 from projections.app import project as run_projections
@@ -45,19 +42,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="The system of record for SMS consent.",
 )
-keys_app = typer.Typer(no_args_is_help=True, help="Make, list and revoke API keys.")
 app.add_typer(keys_app, name="keys")
+app.add_typer(people_app)
+app.add_typer(retention_app)
+app.add_typer(subject_export_app)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for a script.")]
 Result = TypeVar("Result")
 _REFUSED_BY_DATABASE = 3
-
-_WRONG_URL = (
-    asyncpg.ClientConfigurationError,
-    asyncpg.InvalidAuthorizationSpecificationError,
-    asyncpg.InvalidCatalogNameError,
-    OverflowError,  # a port above 65535
-)
 
 
 def main() -> NoReturn:
@@ -90,12 +82,13 @@ def serve(
     ] = None,
 ) -> None:
     """Serve the webhook and the API, with the projections beside them."""
-    settings = with_development_secrets(_settings(workers=workers, port=port))
+    settings = with_development_secrets(read_settings(workers=workers, port=port))
     configure_logging(settings.log_level)
+    masters = load_master_keys(settings)
     with listen(settings) as listener:
         settings = settings.model_copy(update={"port": listener.getsockname()[1]})
-        with _database(settings) as (dsn, embedded):
-            asyncio.run(_prepare(dsn, settings))
+        with database(settings) as (dsn, embedded):
+            asyncio.run(prepare(dsn, settings, masters))
             Server(settings, dsn, embedded, listener).run()
 
 
@@ -107,55 +100,30 @@ def project(
     ] = False,
 ) -> None:
     """Keep the projections up to date, and nothing else."""
-    settings = _settings()
+    settings = read_settings()
     configure_logging(settings.log_level)
-    with _database(settings) as (dsn, _):
+    masters = load_master_keys(settings)
+    with database(settings) as (dsn, _):
         if not child:
-            asyncio.run(_prepare(dsn, settings))
+            asyncio.run(prepare(dsn, settings, masters))
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(run_projections(dsn, settings, ends_with_input=child))
+            runner.run(run_projections(dsn, settings, masters, ends_with_input=child))
 
 
 @app.command(hidden=True)
 def revive() -> None:
     """Start the embedded server that was killed under a running ``serve``, and end."""
-    EmbeddedPostgres(_settings().data_dir).start()
+    EmbeddedPostgres(read_settings().data_dir).start()
 
 
 @app.command()
 def migrate() -> None:
     """Bring the database's schema to this release; safe to run twice, or at once."""
-    applied = _with_connection(migrate_all, is_migration=True)
+    applied = with_connection(migrate_all, is_migration=True)
     for name in applied:
         typer.echo(f"applied {name}")
     if not applied:
         typer.echo("nothing to do")
-
-
-@keys_app.command("create")
-def keys_create(
-    name: Annotated[str, typer.Argument(help="Who will use it.")],
-    role: Annotated[str, typer.Option(help="reader, writer, auditor or admin.")],
-    *,
-    as_json: AsJson = False,
-) -> None:
-    """Make a key and print it, once."""
-    known = reports.role_named(role)
-    secret = _with_connection(lambda c: create_key(c, name, known))
-    reports.print_key(name, known, secret, as_json=as_json)
-
-
-@keys_app.command("list")
-def keys_list(*, as_json: AsJson = False) -> None:
-    """Show every key but its secret."""
-    reports.print_keys(_with_connection(list_keys), as_json=as_json)
-
-
-@keys_app.command("revoke")
-def keys_revoke(name: Annotated[str, typer.Argument(help="Its name.")]) -> None:
-    """Refuse a key from now on; in seconds, wherever it was just used."""
-    _with_connection(lambda c: revoke_key(c, name))
-    typer.echo(f"revoked {name}")
 
 
 @app.command()
@@ -173,7 +141,7 @@ def simulate(
     ] = None,
 ) -> None:
     """Sign and post a text as Twilio does, and print what the API then says."""
-    settings = with_development_secrets(_settings())
+    settings = with_development_secrets(read_settings())
     is_accepted, shown = asyncio.run(
         simulate_text(
             settings,
@@ -192,7 +160,7 @@ def simulate(
 @app.command()
 def status(*, as_json: AsJson = False) -> None:
     """Show position, projections and totals; exit 1 if a projection does not run."""
-    report = _with_connection(reports.read_status)
+    report = with_connection(reports.read_status)
     reports.print_status(report, as_json=as_json)
     if not report.is_well:
         raise typer.Exit(1)
@@ -200,76 +168,6 @@ def status(*, as_json: AsJson = False) -> None:
 
 def _terminate(signum: int, _: object) -> NoReturn:
     sys.exit(128 + signum)
-
-
-def _settings(**overrides: object) -> Settings:
-    settings = Settings.from_mapping(os.environ)
-    given = {name: value for name, value in overrides.items() if value is not None}
-    return settings.model_copy(update=given)
-
-
-@contextmanager
-def _database(settings: Settings) -> Iterator[tuple[str, EmbeddedPostgres | None]]:
-    """The database to use, and the embedded server if that is it."""
-    if settings.database_url is not None:
-        yield settings.database_url, None
-        return
-    embedded = EmbeddedPostgres(settings.data_dir)
-    dsn = embedded.start()
-    try:
-        yield dsn, embedded
-    finally:
-        embedded.stop()
-
-
-async def _prepare(dsn: str, settings: Settings) -> None:
-    """Migrate the embedded database; refuse a schema of another release elsewhere.
-
-    A database that cannot be reached is no reason not to start: the service answers 503
-    and becomes ready when it can.
-    """
-    try:
-        connection = await _connect(dsn, application="consent-ledger start")
-    except StoreUnavailable as error:
-        reports.warn_unreachable(error)
-        return
-    try:
-        await _settle_schema(connection, settings)
-    finally:
-        await connection.close()
-
-
-async def _connect(dsn: str, *, application: str) -> Connection:
-    """A connection; what no waiting would change is about DATABASE_URL."""
-    try:
-        return await connect(dsn, application=application)
-    except _WRONG_URL as error:
-        raise ConfigurationError(f"DATABASE_URL cannot be used: {error}") from error
-
-
-async def _settle_schema(connection: Connection, settings: Settings) -> None:
-    if settings.is_embedded:
-        await migrate_all(connection)
-    else:
-        await check_schema(connection)
-
-
-def _with_connection(
-    work: Callable[[Connection], Awaitable[Result]], *, is_migration: bool = False
-) -> Result:
-    settings = _settings()
-
-    async def run(dsn: str) -> Result:
-        connection = await _connect(dsn, application="consent-ledger cli")
-        try:
-            if not is_migration:
-                await _settle_schema(connection, settings)
-            return await work(connection)
-        finally:
-            await connection.close()
-
-    with _database(settings) as (dsn, _):
-        return asyncio.run(run(dsn))
 
 
 def _exit_code(error: LedgerError) -> int:

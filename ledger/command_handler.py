@@ -7,15 +7,19 @@ back as a conflict, is read again and decided again; nobody else in the batch wa
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Self, assert_never
+from typing import NamedTuple, Self, assert_never
 
 from ledger.domain.consent import Subject, assume, decide, evolve, nobody
-from ledger.domain.ids import Position, SubjectId, Version
+from ledger.domain.ids import PhoneNumber, Position, SubjectId
 from ledger.domain.signals import Signal
-from ledger.errors import InvalidConsent, RequestRefused, StoreUnavailable
+from ledger.errors import (
+    InvalidConsent,
+    KeyMissing,
+    RequestRefused,
+    StoreUnavailable,
+)
 from ledger.settings import Settings
 from ledger.store.batcher import Batcher
 from ledger.store.codec import Entry, encode
@@ -26,15 +30,17 @@ from ledger.store.event_store import (
     EventStore,
     FromTheFuture,
     Outcome,
+    Stream,
 )
-from ledger.store.identity import IdentityLoader
+from ledger.store.identity import Identity
+from ledger.store.keyring import Keyring
+from ledger.store.sealing import SubjectKey
 
 _ROUNDS_MAX = 50
 _SUBJECTS_KEPT_MAX = 10_000
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(NamedTuple):
     """What became of a signal; ``position`` is None where nothing was to be done."""
 
     position: Position | None
@@ -44,18 +50,33 @@ class Receipt:
 NOTHING_TO_DO = Receipt(None, is_new=False)
 
 
+_Results = dict[int, Receipt | Exception]
+
+
+class _Person(NamedTuple):
+    """Whom a number stands for now, as far as the stream was read."""
+
+    subject: Subject
+    origin: SubjectId
+    """The id of the number's first subject, by which it is remembered."""
+    generation: int = 0
+    key: SubjectKey | None = None
+    """None where nothing is stored of the subject."""
+
+
 class CommandHandler:
     """Records signals, grouped. Use as ``async with``."""
 
     def __init__(
         self,
         store: EventStore,
-        identity: IdentityLoader,
+        keyring: Keyring,
         settings: Settings,
     ) -> None:
         self._store = store
-        self._identity = identity
-        self._subjects: OrderedDict[SubjectId, Subject] = OrderedDict()
+        self._keyring = keyring
+        self._remembered: OrderedDict[SubjectId, _Person] = OrderedDict()
+        self._reads_bring_nothing = False
         self._batcher: Batcher[Signal, Receipt] = Batcher(
             self._handle_batch,
             batch_max=settings.batch_max,
@@ -96,7 +117,7 @@ class CommandHandler:
     async def _handle_batch(
         self, signals: Sequence[Signal]
     ) -> Sequence[Receipt | Exception]:
-        results: dict[int, Receipt | Exception] = {}
+        results: _Results = {}
         undecided = dict(enumerate(signals))
         for _ in range(_ROUNDS_MAX):
             results |= await self._round(undecided)
@@ -105,68 +126,149 @@ class CommandHandler:
                 return [results[i] for i in range(len(signals))]
         raise StoreUnavailable(f"{_ROUNDS_MAX} rounds of conflicts")
 
-    async def _round(
-        self, signals: dict[int, Signal]
-    ) -> dict[int, Receipt | Exception]:
+    async def _round(self, signals: Mapping[int, Signal]) -> _Results:
         """Load, decide and append once; what is missing in the result is undecided."""
-        identity = await self._identity.load()
-        ids = {i: identity.subject_id(s.phone_number) for i, s in signals.items()}
-        subjects = await self._load(ids.values())
-        repeats = len(subjects) < len(signals)
-        results: dict[int, Receipt | Exception] = {}
+        identity = await self._keyring.identity()
+        people = await self._load(identity, signals.values())
+        results, entries = await self._decide(identity, people, signals)
+        if not entries:
+            return results
+        appended = await self._store.append(list(entries.values()))
+        outcomes = dict(zip(entries, appended, strict=True))
+        missing = {
+            signals[i].phone_number
+            for i, outcome in outcomes.items()
+            if not isinstance(outcome, Appended)
+        }
+        for number in missing:
+            self._forget(people[number])
+        if missing:
+            self._keyring.forget_today()
+        # What changed nothing was decided as if all before it were recorded.
+        results = {
+            i: result
+            for i, result in results.items()
+            if signals[i].phone_number not in missing
+        }
+        answers = {i: _answer(outcome) for i, outcome in outcomes.items()}
+        return results | {i: answer for i, answer in answers.items() if answer}
+
+    async def _decide(
+        self,
+        identity: Identity,
+        people: dict[PhoneNumber, _Person],
+        signals: Mapping[int, Signal],
+    ) -> tuple[_Results, dict[int, Entry]]:
+        """What needs no append, and what is to be appended."""
+        day = await self._keyring.today()
+        repeats = len(people) < len(signals)
+        results: _Results = {}
         entries: dict[int, Entry] = {}
         for i, signal in signals.items():
-            subject = subjects[ids[i]]
+            person = people[signal.phone_number]
+            key = identity.signal_key(signal.key)
             try:
-                proposals = decide(subject, signal)
+                proposals = decide(person.subject, signal)
             except RequestRefused as refusal:
-                if any(entry.key == signal.key for entry in entries.values()):
+                if any(entry.key == key for entry in entries.values()):
                     continue  # A repeat in this batch: its first is being recorded.
                 # A repeat is answered as the first was, whatever has happened since.
-                position = await self._store.position_of(signal.key)
+                position = await self._store.position_of(key)
                 results[i] = Receipt(position, is_new=False) if position else refusal
                 continue
             if not proposals:
                 results[i] = NOTHING_TO_DO
             for proposal in proposals:
-                entries[i] = encode(signal.key, proposal)
+                subject_key = person.key or self._new_key(person.subject)
+                entries[i] = encode(key, proposal, subject_key, day)
                 if repeats:
-                    subjects[subject.id] = assume(subject, proposal)
-        if not entries:
-            return results
-        appended = await self._store.append(list(entries.values()))
-        outcomes = dict(zip(entries, appended, strict=True))
-        # What changed nothing was decided as if all before it were recorded.
-        missing = {ids[i] for i, o in outcomes.items() if not isinstance(o, Appended)}
-        results = {i: r for i, r in results.items() if ids[i] not in missing}
-        for i, outcome in outcomes.items():
-            answer = _answer(outcome)
-            if answer is None:
-                # Its stream grew, or a failover has set it back: ask it anew.
-                self._subjects.pop(ids[i], None)
-            else:
-                results[i] = answer
-        return results
+                    subject = assume(person.subject, proposal)
+                    assumed = person._replace(subject=subject, key=subject_key)
+                    people[signal.phone_number] = assumed
+        return results, entries
 
-    async def _load(self, ids: Iterable[SubjectId]) -> dict[SubjectId, Subject]:
-        """The subjects as they are now: what is remembered, and what came since."""
-        known = {i: self._subjects.get(i) or nobody(i) for i in ids}
-        streams = await self._store.read_streams(
-            {i: subject.version for i, subject in known.items()}
-        )
-        for subject_id, recorded in streams.items():
-            for _, event in recorded:
-                known[subject_id] = evolve(known[subject_id], event)
-            self._remember(known[subject_id])
-        return known
+    async def _load(
+        self, identity: Identity, signals: Iterable[Signal]
+    ) -> dict[PhoneNumber, _Person]:
+        """Whom the signals are about: what is remembered, and what came since.
 
-    def _remember(self, subject: Subject) -> None:
-        if subject.version == Version(0):
-            return
-        self._subjects[subject.id] = subject
-        self._subjects.move_to_end(subject.id)
-        if len(self._subjects) > _SUBJECTS_KEPT_MAX:
-            self._subjects.popitem(last=False)
+        Where the last reading brought nothing, what is remembered is taken for all
+        there is, and a number that is not for a new one: the append finds out, and the
+        next round reads. That saves a round trip where most numbers are new.
+        """
+        signals = list(signals)
+        people = {s.phone_number: self._recall(identity, s) for s in signals}
+        if self._reads_bring_nothing and all(map(_is_checked_by_append, signals)):
+            return people
+        self._reads_bring_nothing = True
+        unread = people
+        while unread:
+            streams = await self._store.read_streams(
+                {
+                    person.subject.id: person.subject.version
+                    for person in unread.values()
+                }
+            )
+            read = {
+                number: self._caught_up(person, streams[person.subject.id])
+                for number, person in unread.items()
+            }
+            people |= read
+            unread = {
+                number: _successor(identity, number, person)
+                for number, person in read.items()
+                if person.subject.erased
+            }
+        return people
+
+    def _recall(self, identity: Identity, signal: Signal) -> _Person:
+        subject_id = identity.subject_id(signal.phone_number)
+        known = self._remembered.get(subject_id)
+        return known or _Person(nobody(subject_id), subject_id)
+
+    def _caught_up(self, person: _Person, stream: Stream) -> _Person:
+        """The person after what was read, remembered if there is anything."""
+        if not stream.events:
+            return person
+        self._reads_bring_nothing = False
+        subject, key = person.subject, person.key
+        for _, event in stream.events:
+            subject = evolve(subject, event)
+        if key is None and stream.key is not None:
+            key = self._keyring.subject_key(subject.id, stream.key)
+        caught_up = person._replace(subject=subject, key=key)
+        if not subject.erased:
+            self._remember(caught_up)
+        return caught_up
+
+    def _new_key(self, subject: Subject) -> SubjectKey:
+        if subject.version > 0:
+            raise KeyMissing(f"of subject {subject.id}, which was not erased")
+        return self._keyring.new_subject_key(subject.id)
+
+    def _remember(self, person: _Person) -> None:
+        self._remembered[person.origin] = person
+        self._remembered.move_to_end(person.origin)
+        if len(self._remembered) > _SUBJECTS_KEPT_MAX:
+            self._remembered.popitem(last=False)
+
+    def _forget(self, person: _Person) -> None:
+        """Its stream grew, or a failover has set it back: read it again."""
+        self._reads_bring_nothing = False
+        self._remembered.pop(person.origin, None)
+
+
+def _is_checked_by_append(signal: Signal) -> bool:
+    """Whether, decided on too little, it is a conflict and not a wrong answer."""
+    return signal.expected_version is None and signal.undoes_out
+
+
+def _successor(identity: Identity, number: PhoneNumber, erased: _Person) -> _Person:
+    """Who the person is since the subject was erased: somebody new."""
+    generation = erased.generation + 1
+    subject_id = identity.subject_id(number, generation)
+    subject = nobody(subject_id, suppressed=erased.subject.suppressed)
+    return _Person(subject, erased.origin, generation)
 
 
 def _answer(outcome: Outcome) -> Receipt | Exception | None:

@@ -5,13 +5,13 @@ in LEDGER_DATA_DIR, readable by the owner alone. Never used where DATABASE_URL i
 """
 
 import json
-import os
 import secrets
 from pathlib import Path
 
 from pydantic import SecretStr
 
 from ledger.errors import ConfigurationError
+from ledger.private_files import made_once
 from ledger.settings import Settings
 
 _FILE = "development.json"
@@ -26,13 +26,7 @@ def with_development_secrets(settings: Settings) -> Settings:
     if not settings.is_embedded:
         _refuse_missing_secrets(settings)
         return settings
-    try:
-        made = _load_or_make(settings.data_dir)
-    except OSError as error:
-        raise ConfigurationError(
-            f"cannot use {settings.data_dir}: {error.strerror}; let this user write "
-            "there, or set LEDGER_DATA_DIR to a folder where it can"
-        ) from error
+    made = _load_or_make(settings.data_dir)
     update: dict[str, object] = {}
     if settings.twilio_account_sid is None:
         update["twilio_account_sid"] = made["accountSid"]
@@ -54,24 +48,10 @@ def _refuse_missing_secrets(settings: Settings) -> None:
 
 
 def _load_or_make(data_dir: Path) -> dict[str, str]:
-    path = data_dir / _FILE
-    data_dir.mkdir(parents=True, exist_ok=True)
     made = {
         "accountSid": f"AC{secrets.token_hex(16)}",
         "authToken": secrets.token_hex(16),
         "adminKey": f"clk_{secrets.token_urlsafe(32)}",
     }
-    # Written aside and linked into place: of two first starts at once one wins, and a
-    # kill leaves no half of a file.
-    aside = data_dir / f"{_FILE}.{os.getpid()}"
-    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        json.dump(made, file)
-    try:
-        os.link(aside, path)
-    except FileExistsError:
-        pass
-    finally:
-        aside.unlink()
-    kept: dict[str, str] = json.loads(path.read_text())
+    kept: dict[str, str] = json.loads(made_once(data_dir / _FILE, json.dumps(made)))
     return kept

@@ -6,6 +6,7 @@
     │   ├── InvalidConsent
     │   ├── UnusableText
     │   ├── InvalidKey
+    │   ├── InvalidReason
     │   └── InvalidQuery
     │       ├── UnknownAttribute
     │       ├── UnknownOperator
@@ -22,6 +23,7 @@
     │   ├── MethodNotAllowed
     │   ├── AlreadyExists
     │   ├── PreconditionFailed
+    │   ├── OnHold
     │   ├── IdempotencyKeyReused
     │   ├── UnsupportedMediaType
     │   ├── NotAcceptable
@@ -33,6 +35,9 @@
     └── Fault                     the service must not go on as if nothing happened
         ├── ConfigurationError
         ├── SchemaMismatch
+        ├── MasterKeyMissing
+        ├── KeyMissing
+        ├── SealBroken
         ├── PositionMissing
         └── UnknownEvent
 
@@ -83,6 +88,12 @@ class InvalidKey(InvalidRequest):
     """An API key cannot be made like this."""
 
     code = "invalid_key"
+
+
+class InvalidReason(InvalidRequest):
+    """An erasure or a hold needs a reason, which stays in the ledger for ever."""
+
+    code = "invalid_reason"
 
 
 class InvalidQuery(InvalidRequest):
@@ -181,6 +192,12 @@ class PreconditionFailed(RequestRefused):
     code = "precondition_failed"
 
 
+class OnHold(RequestRefused):
+    """The number is under a legal hold, so nothing of it is erased."""
+
+    code = "on_hold"
+
+
 class IdempotencyKeyReused(RequestRefused):
     """The Idempotency-Key was used before, for a different consent."""
 
@@ -249,6 +266,24 @@ class SchemaMismatch(Fault):
     """The database's schema is not the one that this release works with."""
 
     code = "schema_mismatch"
+
+
+class MasterKeyMissing(Fault):
+    """The master key is not the one that this ledger's keys are wrapped with."""
+
+    code = "master_key_missing"
+
+
+class KeyMissing(Fault):
+    """A key is missing that nobody has erased: restore its table from a backup."""
+
+    code = "key_missing"
+
+
+class SealBroken(Fault):
+    """What was sealed with a subject's key does not open with it: it was altered."""
+
+    code = "seal_broken"
 
 
 class PositionMissing(Fault):

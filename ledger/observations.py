@@ -2,13 +2,17 @@
 
 Never holds a phone number or a text: a subject is named by its id. Over several
 processes the counts are kept in files (PROMETHEUS_MULTIPROC_DIR, which ``serve`` sets
-before this module is imported) and any process can answer /metrics for all.
+before this module is imported) and any process can answer /metrics for all. The subtle
+part is that requests and signals wait and are counted a moment's together: one by one,
+each with its lock and its look at the process id, they are a tenth of a text's work.
 """
 
+import asyncio
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
+from typing import Final
 
 from prometheus_client import (
     CollectorRegistry,
@@ -60,10 +64,18 @@ PROJECTION_STOPPED = Gauge(
     multiprocess_mode="mostrecent",
 )
 
+GATHERING_SECONDS: Final = 0.05
+"""How long counts wait at most: who asks another process may miss the last of them, and
+a process that is killed takes them along."""
+
+# The process's own, as the metrics are.
+_gathered: list[tuple[Callable[[float], None], float]] = []
+
 
 def observe_request(route: str, method: str, status: int, started: float) -> None:
     """Count one answered request; ``started`` is its ``time.perf_counter()``."""
-    _request_child(route, method, status).observe(time.perf_counter() - started)
+    seconds = time.perf_counter() - started
+    _gather(_request_counter(route, method, status), seconds)
 
 
 def count_signal(signal: Signal, receipt: Receipt) -> None:
@@ -71,11 +83,20 @@ def count_signal(signal: Signal, receipt: Receipt) -> None:
     outcome = "ignored"
     if receipt.position is not None:
         outcome = "appended" if receipt.is_new else "duplicate"
-    _signal_child(signal.source, signal.status, signal.matched_by, outcome).inc()
+    counter = _signal_counter(signal.source, signal.status, signal.matched_by, outcome)
+    _gather(counter, 1)
+
+
+def count_gathered() -> None:
+    """Count what waits; whoever ends the event loop calls it last."""
+    for count, amount in _gathered:
+        count(amount)
+    _gathered.clear()
 
 
 def metrics() -> bytes:
     """Every count in Prometheus's text format, of all processes."""
+    count_gathered()
     if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
         return generate_latest()
     registry = CollectorRegistry()
@@ -83,15 +104,23 @@ def metrics() -> bytes:
     return generate_latest(registry)
 
 
+def _gather(count: Callable[[float], None], amount: float) -> None:
+    if not _gathered:
+        asyncio.get_running_loop().call_later(GATHERING_SECONDS, count_gathered)
+    _gathered.append((count, amount))
+
+
 # Finding a child by its labels costs more than counting; there are few of them.
 @cache
-def _request_child(route: str, method: str, status: int) -> Histogram:
-    return REQUESTS.labels(route, method, str(status))
+def _request_counter(route: str, method: str, status: int) -> Callable[[float], None]:
+    return REQUESTS.labels(route, method, str(status)).observe
 
 
 @cache
-def _signal_child(source: str, status: str, matched_by: str, outcome: str) -> Counter:
-    return SIGNALS.labels(source, status, matched_by, outcome)
+def _signal_counter(
+    source: str, status: str, matched_by: str, outcome: str
+) -> Callable[[float], None]:
+    return SIGNALS.labels(source, status, matched_by, outcome).inc
 
 
 def observe_projections(

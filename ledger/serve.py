@@ -29,6 +29,7 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.glogging import Logger as GunicornLog
 
 from ledger.errors import ConfigurationError
+from ledger.master_key import MASTER_KEY_FILE
 from ledger.settings import Settings
 from ledger.store.embedded import EmbeddedPostgres
 
@@ -225,6 +226,14 @@ def _forget_gauges(_: Arbiter, worker: Any) -> None:  # noqa: ANN401 - gunicorn'
     mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
 
 
+def _master_key(settings: Settings) -> str:
+    given = (settings.master_key, settings.master_key_file, settings.master_key_command)
+    if any(value is not None for value in given):
+        return "as it was set"
+    file = settings.data_dir.resolve() / MASTER_KEY_FILE
+    return f"{file} (back it up, apart: without it nobody knows whose the history is)"
+
+
 def _needed(settings: Settings) -> str:
     """The settings that the next command needs to find this service."""
     defaults = Settings()
@@ -246,6 +255,7 @@ def _greet(settings: Settings) -> None:
         token, key = settings.twilio_auth_token, settings.admin_key
         lines += [
             f"database     embedded PostgreSQL 18 in {settings.data_dir.resolve()}",
+            f"master key   {_master_key(settings)}",
             f"account      {settings.twilio_account_sid}",
             f"auth token   {token.get_secret_value() if token else ''}",
             f"admin key    {key.get_secret_value() if key else ''}",

@@ -68,6 +68,25 @@ class Settings(BaseModel):
     more. Default with the embedded PostgreSQL: one is made and kept in
     LEDGER_DATA_DIR; with DATABASE_URL: none."""
 
+    master_key: SecretStr | None = Field(None, alias="LEDGER_MASTER_KEY")
+    """What wraps the keys that seal personal data: 32 random bytes in base64; several,
+    comma-separated, while rotating, the current one first. Losing it loses whose the
+    history is, and all evidence. Default with the embedded PostgreSQL: one is made and
+    kept in LEDGER_DATA_DIR; with DATABASE_URL it, or one of the next two, is needed."""
+
+    master_key_file: Path | None = Field(None, alias="LEDGER_MASTER_KEY_FILE")
+    """A file with the same, such as a mounted secret. Default: none."""
+
+    master_key_command: str | None = Field(None, alias="LEDGER_MASTER_KEY_COMMAND")
+    """A command that prints the same, such as one that asks a key service; run without
+    a shell, once a process. Default: none."""
+
+    evidence_days_max: int | None = Field(
+        None, alias="LEDGER_EVIDENCE_DAYS_MAX", ge=2, le=36_500
+    )
+    """After how many days `consent-ledger erase-evidence` destroys evidence: what a
+    text said, not that it was said. Default: none, and evidence is kept."""
+
     data_dir: Path = Field(Path(".ledger"), alias="LEDGER_DATA_DIR")
     """Where the embedded PostgreSQL and the development secrets live. Losing it loses
     the embedded ledger. Default: .ledger in the working directory."""

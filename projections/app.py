@@ -13,13 +13,14 @@ from typing import Final
 from ledger.migrations import migrate
 from ledger.settings import Settings
 from ledger.store.database import Connection, open_pool
+from ledger.store.keyring import Keyring
+from ledger.store.master import MasterKeys
 from ledger.store.postgres import PostgresEventStore
 from ledger.store.subscription import Doorbell
 from projections.consent_history import ConsentHistory
 from projections.phone_numbers import PhoneNumbers
 from projections.projection import Projection, create_tables
-from projections.together import run_together
-from projections.worker import Worker
+from projections.worker import Means, Worker
 
 PROJECTIONS: Final[tuple[Projection, ...]] = (PhoneNumbers(), ConsentHistory())
 
@@ -37,7 +38,9 @@ async def migrate_all(connection: Connection) -> list[str]:
     return applied + await create_tables(connection, PROJECTIONS)
 
 
-async def project(dsn: str, settings: Settings, *, ends_with_input: bool) -> None:
+async def project(
+    dsn: str, settings: Settings, masters: MasterKeys, *, ends_with_input: bool
+) -> None:
     """Keep every projection up to date until SIGTERM or SIGINT.
 
     ``ends_with_input`` is for a child: it ends when its parent, killed or not, is gone.
@@ -53,12 +56,13 @@ async def project(dsn: str, settings: Settings, *, ends_with_input: bool) -> Non
         loop.add_reader(sys.stdin.fileno(), stop.set)
         os.nice(NICENESS)
     gc.set_threshold(GARBAGE_MIN)
-    pool = await open_pool(dsn, settings, application="consent-ledger project")
-    store = PostgresEventStore(pool)
+    pool = await open_pool(
+        dsn, settings, application="consent-ledger project", is_durable=False
+    )
     bell = Doorbell(dsn, "ledger_events", poll_seconds=settings.poll_seconds)
     async with pool, bell, asyncio.TaskGroup() as group:
-        workers = [Worker(p, store, pool, bell, settings) for p in PROJECTIONS]
-        batch_max = settings.projection_batch_max
-        running = group.create_task(run_together(workers, store, batch_max))
+        store, keyring = PostgresEventStore(pool), Keyring(pool, masters)
+        worker = Worker(PROJECTIONS, Means(pool, store, keyring, bell, settings))
+        running = group.create_task(worker.run())
         await stop.wait()
         running.cancel()

@@ -5,10 +5,10 @@ compare-and-set in the transaction that writes the rows, so a second worker, or 
 was thought dead, rolls back and does no harm.
 """
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol
 
-from ledger.domain.ids import Position
+from ledger.domain.ids import PhoneNumber, Position, SubjectId
 from ledger.migrations import locked
 from ledger.store.codec import RecordedEvent
 from ledger.store.database import Connection, Pool, translated
@@ -22,14 +22,32 @@ _SEEN = statement("projections", "update_seen")
 _STOPPED = statement("projections", "update_stopped")
 
 
+class Batch(NamedTuple):
+    """Consecutive events, and what those who write rows need to know of them."""
+
+    events: Sequence[RecordedEvent]
+    begun: Mapping[SubjectId, PhoneNumber]
+    """The subjects that begin here, and their numbers; without those whose key has been
+    destroyed since, for whom no row may be written. For projections that hold numbers.
+    """
+    erased: frozenset[SubjectId]
+    """The subjects that end here."""
+
+
 class Projection(Protocol):
     """Turns events into rows. Its tables are named by ``name`` and ``version``."""
 
     name: str
     version: int
+    holds_numbers: bool
+    """Whether its rows say whose they are: then it is told, in ``Batch.begun``."""
 
     async def create(self, connection: Connection) -> None:
-        """Make the empty tables; called once, in a transaction."""
+        """Make the empty tables; called once, in a transaction.
+
+        And the function ``<name>_v<version>_erase(subject uuid)``, which deletes a
+        subject's rows: the ledger calls it in the transaction that erases the subject.
+        """
         ...
 
     async def create_indexes(self, connection: Connection) -> None:
@@ -40,13 +58,12 @@ class Projection(Protocol):
         """Drop those indexes, for as long as very many rows are written."""
         ...
 
-    async def apply(
-        self, connection: Connection, events: Sequence[RecordedEvent]
-    ) -> None:
-        """Write the rows for ``events``: consecutive, each one exactly once.
+    async def apply(self, connection: Connection, batch: Batch) -> None:
+        """Write the rows for ``batch``, whose events come exactly once.
 
         Called in the transaction that moves the checkpoint; whatever is raised rolls
-        both back.
+        both back. A batch may be of before an erasure that has been done already: what
+        is written for its subject is deleted when the erasure itself comes.
         """
         ...
 
@@ -82,28 +99,28 @@ async def load_checkpoint(pool: Pool, projection: Projection) -> Position:
 
 
 async def advance(
-    connection: Connection, projection: Projection, events: Sequence[RecordedEvent]
-) -> Position:
-    """Move the checkpoint over ``events`` and write their rows, in one transaction.
+    connection: Connection, projections: Sequence[Projection], batch: Batch
+) -> None:
+    """Move the checkpoints over ``batch`` and write its rows, in one transaction.
 
     Raises:
-        Overtaken: another worker has done some of them; nothing was written.
+        Overtaken: another worker has done some of it; nothing was written.
     """
-    last = events[-1].position
+    first, last = batch.events[0].position, batch.events[-1].position
     async with connection.transaction():
-        # First the checkpoint: its row lock makes a second worker wait here, where it
-        # has written nothing yet, instead of in the middle of the rows.
-        moved = await connection.fetchrow(
+        # First the checkpoints: their row locks make a second worker wait here, where
+        # it has written nothing yet, instead of in the middle of the rows.
+        moved = await connection.fetchval(
             _ADVANCE,
-            projection.name,
-            projection.version,
-            events[0].position - 1,
+            [projection.name for projection in projections],
+            [projection.version for projection in projections],
+            first - 1,
             last,
         )
-        if moved is None:
+        if moved < len(projections):
             raise Overtaken
-        await projection.apply(connection, events)
-    return last
+        for projection in projections:
+            await projection.apply(connection, batch)
 
 
 async def say_running(pool: Pool, projection: Projection) -> None:

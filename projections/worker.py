@@ -1,9 +1,11 @@
-"""Runs one projection: read after the checkpoint, write rows, move on.
+"""Runs projections: read after the checkpoint, write rows, move on.
 
-Never skips. The subtle part is stopping: an event that cannot be applied is found by
-going one at a time, everything before it is applied, and the projection stands there,
-with the reason for everyone to see, until a release that can apply it is started; an
-outage of the database is waited out instead.
+Those that stand at the same place, as they mostly do, share one reading of the ledger
+and one transaction. Never skips. The subtle part is stopping: an event that cannot be
+applied is found by going one at a time, everything before it is applied, and the
+projection stands there, with the reason for everyone to see, until a release that can
+apply it is started; an outage of the database is waited out instead. Which projection
+it is shows when each goes on by itself, so one that stops holds back no other.
 """
 
 import asyncio
@@ -11,17 +13,21 @@ import logging
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 
 import asyncpg
 
-from ledger.domain.ids import Position
+from ledger.domain.events import ConsentChanged, SubjectErased
+from ledger.domain.ids import PhoneNumber, Position, SubjectId
 from ledger.errors import StoreUnavailable
 from ledger.settings import Settings
 from ledger.store.codec import RecordedEvent
 from ledger.store.database import Pool, translated
 from ledger.store.event_store import EventStore
+from ledger.store.keyring import Keyring
 from ledger.store.subscription import Doorbell
 from projections.projection import (
+    Batch,
     Overtaken,
     Projection,
     advance,
@@ -37,135 +43,221 @@ SEEN_SECONDS = 5.0
 
 REST_FACTOR = 3.0
 """A batch that was not full is followed by a rest that is so much longer than it was:
-under load the next one is larger, and a thousand events cost about what ten do. So a
-projection that keeps up takes a quarter of one core at most, and the rest is for texts.
+under load the next one is larger, and a thousand events cost about what ten do. So
+projections that keep up take a quarter of one core at most, and the rest is for texts.
 """
 
 REST_SECONDS_MAX = 0.03
 """The longest rest: what it adds to the time until an event is visible."""
 
 
-class Worker:
-    """Keeps one projection up to date for as long as ``run`` runs."""
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What a worker works with."""
 
-    def __init__(
-        self,
-        projection: Projection,
-        store: EventStore,
-        pool: Pool,
-        doorbell: Doorbell,
-        settings: Settings,
-    ) -> None:
-        self.name = projection.name
-        self._projection = projection
-        self._store = store
-        self._pool = pool
-        self._doorbell = doorbell
-        self._settings = settings
-        self._limit = settings.projection_batch_max
+    pool: Pool
+    store: EventStore
+    keyring: Keyring
+    doorbell: Doorbell
+    settings: Settings
+
+
+class Worker:
+    """Keeps projections up to date for as long as ``run`` runs."""
+
+    def __init__(self, projections: Sequence[Projection], means: Means) -> None:
+        self._projections = projections
+        self._means = means
+        self._pool = means.pool
+        self._store = means.store
+        self._batch_max = self._limit = means.settings.projection_batch_max
         self._seen = 0.0
 
     async def run(self) -> None:
-        """Work until cancelled; returns only where the projection has stopped."""
+        """Work until cancelled; returns only where every projection has stopped."""
         while True:
             try:
                 # A process that was killed while it caught up has left none.
-                await self.create_indexes()
-                await self._follow(await self.position())
+                await self._create_indexes()
+                if (position := await self._level()) is None:
+                    return await self._run_apart()
+                await self._follow(position)
             except Overtaken:
-                log.info("overtaken", extra={"projection": self._projection.name})
+                log.info("overtaken", extra={"projection": self._names})
             except StoreUnavailable as error:
                 log.warning("store_unavailable", extra={"error": str(error)})
                 # A session that began while the database was read-only stays so.
                 await self._pool.expire_connections()
-                await asyncio.sleep(self._settings.poll_seconds)
+                await asyncio.sleep(self._means.settings.poll_seconds)
             # Whatever it is, it is shown and the projection stands; it never skips.
             except Exception as error:  # noqa: BLE001
+                if len(self._projections) > 1:
+                    # Whom it concerns meets it again, and says so.
+                    return await self._run_apart()
                 if await self._is_stopped_by(error):
-                    return
-
-    async def create_indexes(self) -> None:
-        """Make the readers' indexes, if this database role may."""
-        with translated(), suppress(asyncpg.InsufficientPrivilegeError):
-            async with self._pool.acquire() as connection:
-                await self._projection.create_indexes(connection)
-
-    async def drop_indexes(self) -> None:
-        """Do without the readers' indexes for now, if this database role may."""
-        with translated(), suppress(asyncpg.InsufficientPrivilegeError):
-            async with self._pool.acquire() as connection:
-                await self._projection.drop_indexes(connection)
+                    return None
 
     async def catch_up(self) -> Position:
-        """Work until there is nothing more to do; the position reached."""
-        position = await self.position()
+        """Work until there is nothing more to do; the position reached.
+
+        Raises:
+            RuntimeError: the projections are too far apart to do it in one.
+        """
+        position = await self._level()
+        if position is None:
+            raise RuntimeError(f"{self._names} are more than a batch apart")
         while events := await self._store.read_after(position, self._limit):
-            position = await self.advance(events)
+            position = await self._advance(events, self._projections)
         return position
 
-    async def position(self) -> Position:
-        """How far the projection is."""
-        return await load_checkpoint(self._pool, self._projection)
+    @property
+    def _names(self) -> str:
+        return ", ".join(projection.name for projection in self._projections)
 
-    async def advance(self, events: Sequence[RecordedEvent]) -> Position:
-        """Apply the events that follow; the position reached."""
-        with translated():
-            async with self._pool.acquire() as connection:
-                position = await advance(connection, self._projection, events)
-        self._seen = time.monotonic()
-        self._limit = min(2 * self._limit, self._settings.projection_batch_max)
-        return position
+    async def _run_apart(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            for projection in self._projections:
+                alone = Worker((projection,), self._means)
+                group.create_task(alone.run(), name=projection.name)
+
+    async def _level(self) -> Position | None:
+        """Where all stand, once who is behind is there; None where that takes long.
+
+        Projections that went on by themselves are a batch apart when their process
+        ends; one that is new, or had stopped, is further behind, and nobody waits.
+        """
+        stand = [(await load_checkpoint(self._pool, p), p) for p in self._projections]
+        last = max(position for position, _ in stand)
+        if last - min(position for position, _ in stand) > self._batch_max:
+            return None
+        for position, projection in stand:
+            if position < last:
+                events = await self._store.read_after(position, last - position)
+                await self._advance(events, (projection,))
+        return last
 
     async def _follow(self, position: Position) -> None:
         while True:
-            rung = self._doorbell.count
+            rung = self._means.doorbell.count
             limit = self._limit
+            events: Sequence[RecordedEvent]
             events = await self._store.read_after(position, limit)
-            while len(events) == limit:
-                limit = self._limit
-                position, events = await self._advance_reading_ahead(events, limit)
+            if len(events) == limit:
+                position, events = await self._catch_up(position, events, limit)
             if events:
                 started = time.monotonic()
-                position = await self.advance(events)
+                position = await self._advance(events, self._projections)
                 rest = REST_FACTOR * (time.monotonic() - started)
                 await asyncio.sleep(min(rest, REST_SECONDS_MAX))
             await self._say_running()
-            await self._doorbell.wait_after(rung)
+            await self._means.doorbell.wait_after(rung)
 
-    async def _advance_reading_ahead(
-        self, events: Sequence[RecordedEvent], limit: int
-    ) -> tuple[Position, list[RecordedEvent]]:
-        """Apply a batch while the next is read: the two take about as long."""
-        reading = asyncio.create_task(
-            self._store.read_after(events[-1].position, limit)
+    async def _catch_up(
+        self, position: Position, events: Sequence[RecordedEvent], limit: int
+    ) -> tuple[Position, Sequence[RecordedEvent]]:
+        """Apply batches while they are full; the position reached, and the rest.
+
+        Each is applied while the next is read: the two take about as long. And each
+        projection has a transaction of its own, since the database has cores of its
+        own: what is then one batch apart after a fault is levelled.
+        """
+        each_alone = [(projection,) for projection in self._projections]
+        # Nobody lists from tables that are empty; built at the end, the indexes cost a
+        # third of what they cost kept up row by row.
+        are_empty = position == 0 and limit == self._batch_max
+        if are_empty:
+            await self._drop_indexes()
+        while len(events) == limit:
+            limit = self._limit
+            last = events[-1].position
+            reading = asyncio.create_task(self._store.read_after(last, limit))
+            try:
+                position = await self._advance(events, *each_alone)
+            except BaseException:
+                reading.cancel()
+                await asyncio.gather(reading, return_exceptions=True)
+                raise
+            events = await reading
+        if are_empty:
+            await self._create_indexes()
+        return position, events
+
+    async def _advance(
+        self, events: Sequence[RecordedEvent], *transactions: Sequence[Projection]
+    ) -> Position:
+        """Apply the events that follow; the position reached.
+
+        Each of ``transactions`` is its projections' own, side by side with the others.
+        """
+        holds_numbers = any(p.holds_numbers for own in transactions for p in own)
+        batch = await self._batch(events, holds_numbers=holds_numbers)
+        # All are ended when this returns, or who tries again would meet them.
+        ended = await asyncio.gather(
+            *(self._write(batch, own) for own in transactions), return_exceptions=True
         )
-        try:
-            position = await self.advance(events)
-        except BaseException:
-            reading.cancel()
-            await asyncio.gather(reading, return_exceptions=True)
-            raise
-        return position, await reading
+        for error in filter(None, ended):
+            raise error
+        self._seen = time.monotonic()
+        self._limit = min(2 * self._limit, self._batch_max)
+        return events[-1].position
+
+    async def _write(self, batch: Batch, projections: Sequence[Projection]) -> None:
+        with translated():
+            async with self._pool.acquire() as connection:
+                await advance(connection, projections, batch)
+
+    async def _batch(
+        self, events: Sequence[RecordedEvent], *, holds_numbers: bool
+    ) -> Batch:
+        """The numbers are read before the transaction: it should be short."""
+        begun: dict[SubjectId, PhoneNumber] = {}
+        if holds_numbers:
+            first = [
+                event
+                for _, event in events
+                if event.originator_version == 1 and isinstance(event, ConsentChanged)
+            ]
+            if first:
+                begun = await self._means.keyring.phone_numbers(first)
+        erased = (e.subject_id for _, e in events if isinstance(e, SubjectErased))
+        return Batch(events, begun, frozenset(erased))
+
+    async def _create_indexes(self) -> None:
+        """Make the readers' indexes, if this database role may."""
+        with translated(), suppress(asyncpg.InsufficientPrivilegeError):
+            async with self._pool.acquire() as connection:
+                for projection in self._projections:
+                    await projection.create_indexes(connection)
+
+    async def _drop_indexes(self) -> None:
+        """Do without the readers' indexes for now, if this database role may."""
+        with translated(), suppress(asyncpg.InsufficientPrivilegeError):
+            async with self._pool.acquire() as connection:
+                for projection in self._projections:
+                    await projection.drop_indexes(connection)
 
     async def _say_running(self) -> None:
         if time.monotonic() - self._seen > SEEN_SECONDS:
-            await say_running(self._pool, self._projection)
+            for projection in self._projections:
+                await say_running(self._pool, projection)
             self._seen = time.monotonic()
 
     async def _is_stopped_by(self, error: Exception) -> bool:
         if self._limit > 1:
             self._limit = 1
             return False
-        name = self._projection.name
-        log.error("projection_stopped", extra={"projection": name}, exc_info=error)
+        log.error(
+            "projection_stopped", extra={"projection": self._names}, exc_info=error
+        )
         # The first line alone: PostgreSQL's DETAIL quotes the row, number and all.
         said, *_ = str(error).splitlines() or [""]
         await self._report(f"{type(error).__name__}: {said}")
         return True
 
     async def _report(self, reason: str) -> None:
+        [projection] = self._projections
         while True:
             try:
-                return await say_stopped(self._pool, self._projection, reason)
+                return await say_stopped(self._pool, projection, reason)
             except StoreUnavailable:
-                await asyncio.sleep(self._settings.poll_seconds)
+                await asyncio.sleep(self._means.settings.poll_seconds)

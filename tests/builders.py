@@ -1,9 +1,13 @@
 """Texts, signals and events with defaults for what a test does not care about."""
 
+import base64
+import hashlib
 import itertools
 import secrets
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any, Final
+from uuid import UUID
 
 from twilio.request_validator import RequestValidator
 
@@ -12,10 +16,17 @@ from ledger.domain.events import ConsentChanged
 from ledger.domain.ids import PhoneNumber, Sender, SubjectId, Version
 from ledger.domain.signals import Signal
 from ledger.store.codec import Entry, encode
+from ledger.store.keyring import subject_purpose
+from ledger.store.master import MasterKeys
+from ledger.store.sealing import Day, SubjectKey
 
 ACCOUNT_SID: Final = f"AC{'a' * 32}"
 AUTH_TOKEN: Final = "a-token-for-tests"
 ADMIN_KEY: Final = "clk_an-admin-key-for-tests"
+MASTER_SECRET: Final = hashlib.sha256(b"a master key for tests").digest()
+MASTER_KEY: Final = base64.b64encode(MASTER_SECRET).decode()
+MASTERS: Final = MasterKeys([MASTER_SECRET])
+DAY: Final = Day("2026-01-01", hashlib.sha256(b"a day for tests").digest())
 PUBLIC_URL: Final = "https://sms.example.com"
 NUMBER: Final = PhoneNumber("+14155550100")
 SENDER: Final = Sender("+14155550199")
@@ -101,7 +112,20 @@ def entry(subject: Subject | SubjectId, **more: Any) -> Entry:
     known = subject if isinstance(subject, Subject) else nobody(subject)
     given = signal(**more)
     [proposal] = decide(known, given)
-    return encode(given.key, proposal)
+    key = subject_key(known.id)
+    return encode(signal_key(given.key), proposal, key, DAY)
+
+
+def signal_key(key: str) -> UUID:
+    """A signal's key as the store takes it, though without a ledger's secret."""
+    return UUID(bytes=hashlib.sha256(key.encode()).digest()[:16])
+
+
+@cache
+def subject_key(subject_id: SubjectId) -> SubjectKey:
+    """The same key for the same subject, wrapped by ``MASTERS``."""
+    secret = hashlib.sha256(subject_id.bytes).digest()
+    return SubjectKey(secret, MASTERS.wrap(secret, subject_purpose(subject_id)))
 
 
 def bearer(key: str = ADMIN_KEY) -> dict[str, str]:

@@ -10,6 +10,7 @@ import itertools
 import os
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
@@ -19,16 +20,24 @@ import hypothesis
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient
-from builders import ACCOUNT_SID, ADMIN_KEY, AUTH_TOKEN, PUBLIC_URL
+from builders import (
+    ACCOUNT_SID,
+    ADMIN_KEY,
+    AUTH_TOKEN,
+    MASTER_KEY,
+    MASTERS,
+    PUBLIC_URL,
+)
 
 from ledger.app import make_app
 from ledger.settings import Settings
 from ledger.store.database import Connection, Pool, open_pool
 from ledger.store.embedded import SHIPPED_SETTINGS, EmbeddedPostgres
+from ledger.store.keyring import Keyring
 from ledger.store.postgres import PostgresEventStore
 from ledger.store.subscription import Doorbell
 from projections.app import PROJECTIONS, migrate_all
-from projections.worker import Worker
+from projections.worker import Means, Worker
 
 TEMPLATE: Final = "ledger_template"
 _numbers = itertools.count(1)
@@ -98,6 +107,7 @@ def settings_for(dsn: str, **more: str) -> Settings:
             "TWILIO_ACCOUNT_SID": ACCOUNT_SID,
             "TWILIO_AUTH_TOKEN": AUTH_TOKEN,
             "LEDGER_ADMIN_KEY": ADMIN_KEY,
+            "LEDGER_MASTER_KEY": MASTER_KEY,
             "LEDGER_POLL_SECONDS": "0.2",
             "LEDGER_APPEND_TIMEOUT_SECONDS": "2",
             "LEDGER_WAIT_SECONDS_MAX": "5",
@@ -111,6 +121,12 @@ async def pool(dsn: str, settings: Settings) -> AsyncIterator[Pool]:
     """A pool on this test's database."""
     async with await open_pool(dsn, settings, application="test") as pool:
         yield pool
+
+
+@pytest.fixture
+def keyring(pool: Pool) -> Keyring:
+    """The keys of this test's ledger."""
+    return Keyring(pool, MASTERS)
 
 
 @pytest.fixture
@@ -139,32 +155,38 @@ CatchUp = Callable[[], Awaitable[None]]
 
 
 @pytest.fixture
-def catch_up(
-    dsn: str, settings: Settings, pool: Pool, store: PostgresEventStore
-) -> CatchUp:
+def means(
+    dsn: str,
+    settings: Settings,
+    pool: Pool,
+    store: PostgresEventStore,
+    keyring: Keyring,
+) -> Means:
+    """What a worker works with, on this test's database; nobody rings its bell."""
+    bell = Doorbell(dsn, "nothing", poll_seconds=0.05)
+    return Means(pool, store, keyring, bell, settings)
+
+
+@pytest.fixture
+def catch_up(means: Means) -> CatchUp:
     """Bring every projection up to date, and return when they are."""
-    bell = Doorbell(dsn, "ledger_events", poll_seconds=settings.poll_seconds)
 
     async def run() -> None:
-        for projection in PROJECTIONS:
-            await Worker(projection, store, pool, bell, settings).catch_up()
+        await Worker(PROJECTIONS, means).catch_up()
 
     return run
 
 
 @pytest.fixture
-async def projector(
-    dsn: str, settings: Settings, pool: Pool, store: PostgresEventStore
-) -> AsyncIterator[None]:
+async def projector(dsn: str, means: Means) -> AsyncIterator[None]:
     """Every projection kept up to date while the test runs."""
     async with Doorbell(dsn, "ledger_events", poll_seconds=0.2) as bell:
-        workers = [Worker(p, store, pool, bell, settings) for p in PROJECTIONS]
-        tasks = [asyncio.create_task(worker.run()) for worker in workers]
+        worker = Worker(PROJECTIONS, replace(means, doorbell=bell))
+        task = asyncio.create_task(worker.run())
         await bell.listening.wait()
         yield
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:

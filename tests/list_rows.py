@@ -1,4 +1,7 @@
-"""Rows as the projection writes them, put straight into its tables."""
+"""Rows as the projection writes them, put straight into its tables.
+
+A number's subject is any UUID here: lists do not look at it.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -39,18 +42,20 @@ class SenderRow:
     version: int
 
 
-_NUMBER = """INSERT INTO phone_numbers_v1 VALUES ($1, $2, $3, $4, $5, $6)
-ON CONFLICT (phone_number) DO UPDATE SET status = $2, since = $3, position = $4,
+_NUMBER = """INSERT INTO phone_numbers_v1
+VALUES (md5($1)::uuid, $1, $2, $3, $4, $5, $6)
+ON CONFLICT (subject_id) DO UPDATE SET status = $2, since = $3, position = $4,
     version = $5, updated_at = $6"""
-_SENDER = "INSERT INTO phone_number_senders_v1 VALUES ($1, $2, $3, $4, $5, $6)"
+_SENDER = """INSERT INTO phone_number_senders_v1
+VALUES (md5($1)::uuid, $1, $2, $3, $4, $5, $6)"""
 _FILL = """INSERT INTO phone_numbers_v1
-SELECT '+1415' || lpad(i::text, 7, '0'),
+SELECT md5(i::text)::uuid, '+1415' || lpad(i::text, 7, '0'),
     CASE WHEN i % $2 = 0 THEN 'in' ELSE 'out' END,
     timestamptz '2026-01-01Z' + i / 3 * interval '1 minute',
     i, 1, timestamptz '2026-01-01Z' + i / 3 * interval '1 minute'
 FROM generate_series(1, $1) AS i ORDER BY hashint4(i)"""
 _FILL_SENDERS = """INSERT INTO phone_number_senders_v1
-SELECT phone_number, 'MG' || s, status, since, position, version
+SELECT subject_id, phone_number, 'MG' || s, status, since, position, version
 FROM phone_numbers_v1, generate_series(1, 2) AS s ORDER BY hashtext(phone_number)"""
 
 

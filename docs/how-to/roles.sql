@@ -22,15 +22,27 @@ REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA public FROM PUBLIC;
 GRANT SELECT, INSERT ON ledger_events, signal_keys TO ledger_web;
 GRANT SELECT, UPDATE ON ledger_position TO ledger_web;
 GRANT EXECUTE ON FUNCTION append_events_v1, rfc3339_v1 TO ledger_web;
-GRANT SELECT ON identity_key, api_keys, schema_migrations, projections,
+GRANT SELECT ON erased_subjects, api_keys, schema_migrations, projections,
     phone_numbers_v1, phone_number_senders_v1, consent_history_v1 TO ledger_web;
 
--- The projector reads the ledger and writes its own tables.
-GRANT SELECT ON ledger_events, ledger_position, schema_migrations TO ledger_projector;
-GRANT SELECT, UPDATE ON projections TO ledger_projector;
-GRANT SELECT, INSERT, UPDATE ON phone_numbers_v1, phone_number_senders_v1
-    TO ledger_projector;
-GRANT INSERT ON consent_history_v1 TO ledger_projector;
+-- They make keys, and may destroy one only by erasing its subject: the function runs
+-- with the owner's rights, appends the event that says so, and does both or neither.
+GRANT SELECT, INSERT ON identity_key, subject_keys, evidence_keys TO ledger_web;
+GRANT SELECT ON kept_evidence_keys TO ledger_web;
+GRANT EXECUTE ON FUNCTION erase_subject_v1 TO ledger_web;
 
--- An auditor's own tools read the ledger.
+-- The projector reads the ledger, opens numbers and not evidence, and writes its own
+-- tables, from which it deletes who was erased.
+GRANT SELECT ON ledger_events, ledger_position, schema_migrations TO ledger_projector;
+GRANT SELECT ON identity_key, subject_keys TO ledger_projector;
+GRANT SELECT, UPDATE (position, seen_at, stopped_reason) ON projections
+    TO ledger_projector;
+GRANT SELECT, INSERT, UPDATE, DELETE ON phone_numbers_v1, phone_number_senders_v1
+    TO ledger_projector;
+GRANT SELECT, INSERT, DELETE ON consent_history_v1 TO ledger_projector;
+GRANT EXECUTE ON FUNCTION phone_numbers_v1_erase, consent_history_v1_erase
+    TO ledger_projector;
+
+-- An auditor's own tools read the ledger, without its people: no table of keys, since a
+-- copy of a key would outlast an erasure. The API opens evidence for the role auditor.
 GRANT SELECT ON ledger_events TO ledger_auditor;

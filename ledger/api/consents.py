@@ -20,6 +20,7 @@ from ledger.api.keys import WRITE, Keys, Principal
 from ledger.api.models import Accepted, ConsentInput, NewConsentInput
 from ledger.api.read_model import ReadModel
 from ledger.command_handler import CommandHandler, Receipt
+from ledger.domain.events import ConsentChanged
 from ledger.domain.ids import PhoneNumber, Position, Sender, Version
 from ledger.domain.signals import Signal
 from ledger.errors import (
@@ -33,6 +34,7 @@ from ledger.errors import (
 )
 from ledger.observations import count_signal
 from ledger.store.event_store import EventStore
+from ledger.store.keyring import Keyring
 
 IDEMPOTENCY_KEY_CHARACTERS_MAX = 255
 POSITION_HEADER = "Ledger-Position"
@@ -52,11 +54,13 @@ class ConsentsApi:
         handler: CommandHandler,
         store: EventStore,
         read_model: ReadModel,
+        keyring: Keyring,
     ) -> None:
         self._keys = keys
         self._handler = handler
         self._store = store
         self._read_model = read_model
+        self._keyring = keyring
 
     def routes(self) -> list[web.RouteDef]:
         """PUT and PATCH of a number, POST of a new one."""
@@ -131,30 +135,31 @@ class ConsentsApi:
         return await self._answer(signal, receipt)
 
     async def _require_record(self, number: PhoneNumber) -> None:
-        """Records never go away, so one that is there now is there when we append."""
-        if await self._read_model.find(number) is None:
+        """Records go away only where one is erased, and then a new one begins."""
+        record = await self._read_model.find(number)
+        if record is None or record.erased:
             raise PreconditionFailed("there is no record yet")
 
     async def _refuse_other(self, signal: Signal, receipt: Receipt) -> None:
-        """A repeat must be of the same consent."""
+        """A repeat must be of the same consent, as far as that is still known.
+
+        Evidence that was destroyed is not compared. A number that was erased is no
+        more the one that is asked for: it may be another's.
+        """
         if receipt.position is None:
             return
         before = Position(receipt.position - 1)
         [(_, event)] = await self._store.read_after(before, 1)
+        assert isinstance(event, ConsentChanged), "only consents have such keys"  # noqa: S101
+        [(number, evidence)] = await self._keyring.opened([event])
         asked = (
             signal.phone_number,
             signal.sender,
             signal.status,
             signal.occurred_at or event.recorded_at,
-            signal.evidence,
+            signal.evidence if evidence is not None else None,
         )
-        kept = (
-            event.phone_number,
-            event.sender,
-            event.status,
-            event.occurred_at,
-            event.evidence,
-        )
+        kept = (number, event.sender, event.status, event.occurred_at, evidence)
         if asked != kept:
             raise IdempotencyKeyReused(f"it recorded position {receipt.position}")
 

@@ -28,6 +28,7 @@ ROLES: Final[tuple[Role, ...]] = get_args(Role)
 
 READ: Final[frozenset[Role]] = frozenset(ROLES)
 WRITE: Final[frozenset[Role]] = frozenset(("writer", "admin"))
+ERASE: Final[frozenset[Role]] = frozenset(("admin",))
 AUDIT: Final[frozenset[Role]] = frozenset(("auditor", "admin"))
 
 _FIND = statement("ledger.api", "find_api_key")

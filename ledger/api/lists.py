@@ -9,7 +9,7 @@ many ask for at the same moment is read and written once, after the last of them
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from types import TracebackType
@@ -45,9 +45,10 @@ JSON_HEADERS: Final[Mapping[str, str]] = {hdrs.CONTENT_TYPE: JSON}
 
 _STATEMENTS: Final = {
     (name, word == "descending"): statement("ledger.api", f"list_by_{name}_{word}")
-    for name in ("number", "position", "since", "update", "sender")
+    for name in ("number", "position", "since", "sender")
     for word in ("ascending", "descending")
 }
+_FIND_FIRST_UPDATE: Final = statement("ledger.api", "find_first_update")
 _NAMES: Final[dict[OrderKey, str]] = {
     "phoneNumber": "number",
     "position": "position",
@@ -148,17 +149,22 @@ async def read_list(database: Pool | Connection, query: ListQuery) -> list[Row]:
     """The records of a page and, where there are more, the first of the next."""
     if not query.statuses:
         return []
-    text, arguments = list_call(query)
     with translated():
+        if query.updated_since:
+            since = query.updated_since
+            position = await database.fetchval(_FIND_FIRST_UPDATE, since)
+            query = replace(query, lower=Bound(position, inclusive=True))
+        text, arguments = list_call(query)
         rows: list[Row] = await database.fetch(text, *arguments)
     return rows
 
 
 def list_call(query: ListQuery) -> tuple[str, list[object]]:
-    """The statement that serves a list, and its arguments."""
-    name = "update" if query.updated_since else _NAMES[query.order_by]
-    if query.sender:
-        name = "sender"
+    """The statement that serves a list, and its arguments.
+
+    ``updated_since`` must have become the position that it means.
+    """
+    name = "sender" if query.sender else _NAMES[query.order_by]
     return _STATEMENTS[name, query.descending], _arguments(query)
 
 
@@ -211,8 +217,7 @@ def _arguments(query: ListQuery) -> list[object]:
     rows_max = query.offset + query.limit + 1
     arguments = [argument for part in parts for argument in part]
     arguments += [is_apart, list(query.excluded), rows_max, query.offset]
-    more = query.sender or query.updated_since
-    return [*arguments, more] if more else arguments
+    return [*arguments, query.sender] if query.sender else arguments
 
 
 def _range(query: ListQuery, group: int) -> tuple[_Point, _Point]:

@@ -3,6 +3,7 @@
 JSON is camelCase, times are RFC 3339 in UTC. Never holds a rule of consent.
 """
 
+import operator
 import re
 from datetime import UTC, datetime
 from typing import Annotated, Literal
@@ -95,10 +96,29 @@ class PhoneNumberSummary(Shape):
     """How many events the number has."""
 
 
-class PhoneNumberRecord(PhoneNumberSummary):
+ErasedField = Annotated[bool, Field(exclude_if=operator.not_)]
+"""In an answer only where it is true."""
+
+
+class PhoneNumberRecord(Shape):
     """What a number says now."""
 
+    phone_number: str
+    """E.164, or the address as it came where it is not."""
+    status: Answer
+    """`out` if it is out for any sender. Of a number that was erased, `out` if it was
+    out then, else `unknown`."""
+    since: datetime | None
+    """When the deciding event occurred; null where the status is `unknown`."""
+    position: int
+    """Position of the number's newest event: of one that was erased, of its erasure."""
+    version: int
+    """How many events the number has; 0 where it was erased."""
     senders: list[SenderStatus]
+    erased: ErasedField = False
+    """There, and true, where the number was erased and has said nothing since."""
+    suppressed: Annotated[bool, Field(exclude=True)] = False
+    """Whether the number was out when it was erased: our own, never shown."""
 
 
 class SenderSummary(Shape):
@@ -121,10 +141,13 @@ class SenderRecord(Shape):
     sender: str
     status: Answer
     since: datetime | None
-    """When the deciding event occurred; null where it was another sender's."""
+    """When the deciding event occurred; null where it was another sender's, or was
+    erased."""
     position: int
     """Position of the number's newest event."""
     version: int
+    erased: ErasedField = False
+    """There, and true, where what the number said before it was erased decides."""
 
 
 class Attribute(Shape):
@@ -165,15 +188,32 @@ class HistoryEvent(Shape):
     matched_by: MatchedBy
     actor: str
     """`subject`, or the API key that said so."""
-    evidence: dict[str, JsonValue] | None = None
+    evidence: Annotated[
+        dict[str, JsonValue] | None, Field(exclude_if=lambda value: value is None)
+    ] = None
     """What was sent: the signed parameters of a text, or what an application gave."""
+    evidence_erased: ErasedField = False
+    """There, and true, where the evidence has been destroyed; for auditors only."""
 
 
 class History(Shape):
-    """Every event of a number, oldest first."""
+    """Every consent event of a number, oldest first."""
 
     phone_number: str
     events: list[HistoryEvent]
+    erased: ErasedField = False
+    """There, and true, where the number was erased and has said nothing since."""
+
+
+class ErasedRecord(Shape):
+    """What stays of a number that was erased."""
+
+    phone_number: str
+    erased: Literal[True] = True
+    status: Answer
+    """`out` where it was out for any sender: it must still not be texted."""
+    position: int
+    """Position of the event that says that it was erased."""
 
 
 class Accepted(Shape):

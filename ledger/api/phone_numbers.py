@@ -16,7 +16,7 @@ from ledger.api.addresses import (
     parse_position,
     single_parameters,
 )
-from ledger.api.answers import of_model, to_json
+from ledger.api.answers import of_model
 from ledger.api.feed import Feed
 from ledger.api.formats import (
     CSV,
@@ -39,16 +39,11 @@ from ledger.api.models import (
 )
 from ledger.api.read_model import ReadModel
 from ledger.domain.consent import Fact, deciding, status_for
-from ledger.domain.ids import (
-    PhoneNumber,
-    Position,
-    Sender,
-    Version,
-    canonical_number,
-)
+from ledger.domain.events import ConsentChanged
+from ledger.domain.ids import PhoneNumber, Sender, SubjectId, Version, canonical_number
 from ledger.errors import InvalidQuery, NotFound
 from ledger.store.event_store import EventStore
-from ledger.store.identity import IdentityLoader
+from ledger.store.keyring import Keyring
 
 HISTORY_EVENTS_MAX: Final = 10_000
 
@@ -66,13 +61,13 @@ class PhoneNumbersApi:
         keys: Keys,
         read_model: ReadModel,
         store: EventStore,
-        identity: IdentityLoader,
+        keyring: Keyring,
         feed: Feed,
     ) -> None:
         self._keys = keys
         self._read_model = read_model
         self._store = store
-        self._identity = identity
+        self._keyring = keyring
         self._feed = feed
 
     def routes(self) -> list[web.RouteDef]:
@@ -124,7 +119,8 @@ class PhoneNumbersApi:
     async def history(self, request: web.Request) -> web.Response:
         """Every event of a number, oldest first; with evidence for auditors.
 
-        At most 10,000 an answer; a ``Link: rel=next`` names the rest.
+        Of a number that was erased, those since. At most 10,000 an answer; a
+        ``Link: rel=next`` names the rest.
 
         Raises:
             NotFound: the number was never seen.
@@ -137,37 +133,39 @@ class PhoneNumbersApi:
             await self._read_model.wait_for(position, "consent_history")
         after = parse_position("after", parameters.get("after", "0"))
         limit = _limit(parameters.get("limit"))
-        events = await self._read_model.history(number, after=after, limit=limit + 1)
-        if not events and after == 0:
+        told = await self._read_model.history(number, after=after, limit=limit + 1)
+        if not told.events and after == 0 and not told.erased:
             raise NotFound("this number was never seen")
-        page = events[:limit]
-        if principal.role in AUDIT:
-            page = await self._with_evidence(number, page)
-        response = web.Response(
-            body=to_json(History(phone_number=number, events=page), exclude_none=True),
-            content_type="application/json",
+        page = told.events[:limit]
+        if principal.role in AUDIT and page:
+            page = await self._with_evidence(told.subject_id, page)
+        response = of_model(
+            History(phone_number=number, events=page, erased=told.erased)
         )
-        if len(events) > limit:
+        if len(told.events) > limit:
             url = request.rel_url.update_query(after=page[-1].position)
             response.headers[hdrs.LINK] = f'<{url}>; rel="next"'
         return response
 
     async def _with_evidence(
-        self, number: PhoneNumber, page: list[HistoryEvent]
+        self, subject_id: SubjectId, page: list[HistoryEvent]
     ) -> list[HistoryEvent]:
-        """The same events, with what is kept only in the ledger itself."""
-        if not page:
-            return page
-        subject = (await self._identity.load()).subject_id(number)
+        """The same events, with what is kept only in the ledger itself, sealed."""
         streams = await self._store.read_streams(
-            {subject: Version(page[0].version - 1)}
+            {subject_id: Version(page[0].version - 1)}
         )
-        evidence = {recorded.position: recorded.event for recorded in streams[subject]}
+        shown = {event.position for event in page}
+        sealed = [
+            event
+            for position, event in streams[subject_id].events
+            if position in shown and isinstance(event, ConsentChanged)
+        ]
+        opened = await self._keyring.opened(sealed)
         return [
             event.model_copy(
-                update={"evidence": evidence[Position(event.position)].evidence}
+                update={"evidence": evidence, "evidence_erased": evidence is None}
             )
-            for event in page
+            for event, (_, evidence) in zip(page, opened, strict=True)
         ]
 
 
@@ -178,13 +176,16 @@ def status_for_sender(record: PhoneNumberRecord, sender: str) -> SenderRecord:
         for row in record.senders
     }
     fact = deciding(facts, Sender(sender))
+    said = status_for(facts, Sender(sender))
+    status = status_for(facts, Sender(sender), suppressed=record.suppressed)
     return SenderRecord(
         phone_number=record.phone_number,
         sender=sender,
-        status=status_for(facts, Sender(sender)),
+        status=status,
         since=fact.occurred_at if fact else None,
         position=record.position,
         version=record.version,
+        erased=record.erased or status != said,
     )
 
 

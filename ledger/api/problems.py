@@ -37,6 +37,7 @@ STATUS: Final[dict[type[errors.LedgerError], int]] = {
     errors.MethodNotAllowed: 405,
     errors.NotAcceptable: 406,
     errors.AlreadyExists: 409,
+    errors.OnHold: 409,
     errors.PreconditionFailed: 412,
     errors.BodyTooLarge: 413,
     errors.UnsupportedMediaType: 415,
@@ -52,7 +53,8 @@ _OF_HTTP: Final[dict[int, type[errors.LedgerError]]] = {
     413: errors.BodyTooLarge,
 }
 """What aiohttp itself refuses; any other is an invalid request."""
-_REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,128}", re.ASCII)
+# With a letter: digits alone may be a phone number, and it is logged.
+_REQUEST_ID = re.compile(r"(?=[0-9_-]*[A-Za-z])[A-Za-z0-9_-]{1,128}", re.ASCII)
 _PROCESS = secrets.token_hex(4)
 _numbers = itertools.count(1)
 

@@ -1,15 +1,18 @@
 """Reads the tables that the projections fill.
 
-Never writes and never computes a status other than by the domain's rules. The subtle
-part is grouping: records asked for at the same moment are read in one query, which on a
-busy service is several times cheaper than one by one.
+Never writes and never computes a status other than by the domain's rules. Two subtle
+parts. Records asked for at the same moment are read in one query, which on a busy
+service is several times cheaper than one by one. And a number stands for one subject
+after another: where one was erased, the next is looked up, until there is one that was
+not; what the erasures left stands wherever that one has said nothing.
 """
 
 import asyncio
+import itertools
 from collections.abc import Sequence
 from datetime import datetime
 from types import TracebackType
-from typing import Self
+from typing import Any, NamedTuple, Self
 
 from ledger.api.models import (
     HistoryEvent,
@@ -17,15 +20,16 @@ from ledger.api.models import (
     ProjectionState,
     SenderStatus,
 )
-from ledger.domain.ids import PhoneNumber, Position, Status
+from ledger.domain.ids import Answer, PhoneNumber, Position, Status, SubjectId, Version
 from ledger.errors import NotYetProjected
 from ledger.settings import Settings
 from ledger.store.batcher import Batcher
 from ledger.store.database import Pool, translated
+from ledger.store.keyring import Keyring
 from ledger.store.statements import statement
 from ledger.store.subscription import Doorbell
 
-_FIND_NUMBERS = statement("ledger.api", "find_numbers")
+_FIND_SUBJECTS = statement("ledger.api", "find_subjects")
 _READ_HISTORY = statement("ledger.api", "read_history")
 _READ_PROJECTIONS = statement("ledger.api", "read_projections")
 
@@ -37,11 +41,34 @@ _READ_BATCH_MAX = 500
 _READS_WAITING_MAX = 10_000
 
 
+class Past(NamedTuple):
+    """What the erasures of a number have left."""
+
+    position: Position
+    """Of the last of them."""
+    status: Answer
+    """``out`` where the number was out before any of them."""
+    since: datetime | None
+    """When what makes it ``out`` occurred."""
+
+
+class Told(NamedTuple):
+    """A page of what the subject, that a number now stands for, has said."""
+
+    subject_id: SubjectId
+    events: list[HistoryEvent]
+    erased: bool
+    """Whether it has said nothing, and one before it was erased."""
+
+
 class ReadModel:
     """The current-status table and the history. Use as ``async with``."""
 
-    def __init__(self, pool: Pool, bell: Doorbell, settings: Settings) -> None:
+    def __init__(
+        self, pool: Pool, keyring: Keyring, bell: Doorbell, settings: Settings
+    ) -> None:
         self._pool = pool
+        self._keyring = keyring
         self._bell = bell
         self._wait_seconds_max = settings.wait_seconds_max
         self._finder: Batcher[PhoneNumber, PhoneNumberRecord | None] = Batcher(
@@ -72,11 +99,20 @@ class ReadModel:
 
     async def history(
         self, phone_number: PhoneNumber, *, after: Position, limit: int
-    ) -> list[HistoryEvent]:
+    ) -> Told:
         """Events of a number, oldest first, after a position."""
-        with translated():
-            rows = await self._pool.fetch(_READ_HISTORY, phone_number, after, limit)
-        return [HistoryEvent.model_construct(**row) for row in rows]
+        identity = await self._keyring.identity()
+        for generation in itertools.count():
+            subject_id = identity.subject_id(phone_number, generation)
+            with translated():
+                rows = await self._pool.fetch(_READ_HISTORY, subject_id, after, limit)
+            if not rows[0]["erased"]:
+                break
+        events = [
+            HistoryEvent.model_construct(**row) for row in rows if row["position"]
+        ]
+        is_erased = generation > 0 and after == 0 and not events
+        return Told(subject_id, events, is_erased)
 
     async def projections(self) -> tuple[Position, list[ProjectionState]]:
         """The ledger's position, and where each projection stands."""
@@ -109,23 +145,78 @@ class ReadModel:
     async def _find(
         self, numbers: Sequence[PhoneNumber]
     ) -> list[PhoneNumberRecord | None]:
-        with translated():
-            rows = await self._pool.fetch(_FIND_NUMBERS, list(set(numbers)))
-        records: dict[str, PhoneNumberRecord] = {}
-        for row in rows:
-            number, status, since, position, version, *sender = row
-            record = records.get(number)
-            if record is None:
-                record = records[number] = PhoneNumberRecord.model_construct(
-                    phone_number=number,
-                    status=status,
-                    since=since,
-                    position=position,
-                    version=version,
-                    senders=[],
-                )
-            record.senders.append(_sender(*sender))
-        return [records.get(number) for number in numbers]
+        identity = await self._keyring.identity()
+        records: dict[PhoneNumber, PhoneNumberRecord] = {}
+        past: dict[PhoneNumber, Past] = {}
+        wanted = set(numbers)
+        for generation in itertools.count():
+            ids = {identity.subject_id(n, generation): n for n in wanted}
+            with translated():
+                rows = await self._pool.fetch(_FIND_SUBJECTS, list(ids))
+            wanted = set()
+            for subject_id, erased_at, status, since, *record in rows:
+                number = ids[subject_id]
+                if erased_at is not None:
+                    wanted.add(number)
+                    past[number] = _add(past.get(number), erased_at, status, since)
+                elif record[0] is not None:
+                    _collect(records, number, record)
+            if not wanted:
+                break
+        return [_answer(n, records.get(n), past.get(n)) for n in numbers]
+
+
+def _collect(
+    records: dict[PhoneNumber, PhoneNumberRecord],
+    number: PhoneNumber,
+    row: Sequence[Any],
+) -> None:
+    """One more sender of a number."""
+    _, status, since, position, version, *sender = row
+    record = records.get(number)
+    if record is None:
+        record = records[number] = PhoneNumberRecord.model_construct(
+            phone_number=number,
+            status=status,
+            since=since,
+            position=position,
+            version=version,
+            senders=[],
+        )
+    record.senders.append(_sender(*sender))
+
+
+def _add(
+    past: Past | None, position: Position, status: Answer, since: datetime
+) -> Past:
+    """What is left after one more erasure."""
+    if status == "out":
+        return Past(position, "out", since)
+    return past._replace(position=position) if past else Past(position, status, None)
+
+
+def _answer(
+    number: PhoneNumber, record: PhoneNumberRecord | None, past: Past | None
+) -> PhoneNumberRecord | None:
+    if past is None:
+        return record
+    if record is None:
+        return _erased(number, past)
+    return record.model_copy(update={"suppressed": past.status == "out"})
+
+
+def _erased(number: PhoneNumber, past: Past) -> PhoneNumberRecord:
+    """Version 0, as of a number never seen: what comes next begins a new subject."""
+    return PhoneNumberRecord(
+        phone_number=number,
+        status=past.status,
+        since=past.since,
+        position=past.position,
+        version=Version(0),
+        senders=[],
+        erased=True,
+        suppressed=past.status == "out",
+    )
 
 
 def _sender(

@@ -9,7 +9,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 Meaning = Literal["out", "in", "help"]
 MatchedBy = Literal["optOutType", "keyword", "freeText", "explicit", "error21610"]
@@ -149,8 +149,7 @@ class Vocabulary:
         return self._phrases.search(" ".join(words)) is not None
 
 
-@dataclass(frozen=True, slots=True)
-class Classification:
+class Classification(NamedTuple):
     """What a text means, by which rule, and the keyword where one was matched."""
 
     meaning: Meaning | None

@@ -11,10 +11,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import Final
+from typing import Final, NamedTuple
 
 from ledger.domain.classify import MatchedBy
-from ledger.domain.events import ConsentChanged
+from ledger.domain.events import (
+    ConsentChanged,
+    HoldPlaced,
+    HoldReleased,
+    LedgerEvent,
+    SubjectErased,
+)
 from ledger.domain.ids import (
     EVERY_SENDER,
     Answer,
@@ -49,10 +55,15 @@ class Subject:
     id: SubjectId
     version: Version
     facts: Facts
+    suppressed: bool = False
+    """Whether an earlier subject of the same person was erased while it was out."""
+    held_until: datetime | None = None
+    """The end of a legal hold, which may have passed; the latest of several."""
+    erased: bool = False
+    """Whether the stream has ended; what comes later is a new subject's."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Proposal:
+class Proposal(NamedTuple):
     """An event but for what only the store can give: when it is recorded."""
 
     subject_id: SubjectId
@@ -68,17 +79,28 @@ class Proposal:
     evidence: Evidence
 
 
-def nobody(subject_id: SubjectId) -> Subject:
-    """A subject of whom nothing is known."""
-    return Subject(subject_id, Version(0), NO_FACTS)
+def nobody(subject_id: SubjectId, *, suppressed: bool = False) -> Subject:
+    """A subject of whom nothing is known, but that it may have been out before."""
+    return Subject(subject_id, Version(0), NO_FACTS, suppressed)
 
 
-def evolve(subject: Subject, event: ConsentChanged) -> Subject:
+def evolve(subject: Subject, event: LedgerEvent) -> Subject:
     """The subject after one more event of its stream."""
-    fact = Fact(event.occurred_at, event.version, event.status)
-    return Subject(
-        subject.id, event.version, with_fact(subject.facts, event.sender, fact)
-    )
+    match event:
+        case ConsentChanged(occurred_at=occurred_at, version=version, status=status):
+            fact = Fact(occurred_at, version, status)
+            facts = with_fact(subject.facts, event.sender, fact)
+            return replace(subject, version=version, facts=facts)
+        case SubjectErased():
+            out = subject.suppressed or event.status == "out"
+            return replace(subject, version=event.version, suppressed=out, erased=True)
+        case HoldPlaced():
+            until = max(event.until, subject.held_until or event.until)
+            return replace(subject, version=event.version, held_until=until)
+        case HoldReleased():
+            return replace(subject, version=event.version, held_until=None)
+        case _:
+            return replace(subject, version=event.version)
 
 
 def with_fact(facts: Facts, sender: Sender, fact: Fact) -> Facts:
@@ -102,7 +124,7 @@ def decide(subject: Subject, signal: Signal) -> list[Proposal]:
     expected = signal.expected_version
     if expected is not None and expected != subject.version:
         raise PreconditionFailed(f"version {subject.version}, not {expected}")
-    before = status_for(subject.facts, signal.sender)
+    before = status_for(subject.facts, signal.sender, suppressed=subject.suppressed)
     if signal.status == "in" and before == "out" and not signal.undoes_out:
         return []
     return [
@@ -142,16 +164,19 @@ def deciding(facts: Facts, sender: Sender) -> Fact | None:
     return max(own, every)
 
 
-def status_for(facts: Facts, sender: Sender) -> Answer:
+def status_for(facts: Facts, sender: Sender, *, suppressed: bool = False) -> Answer:
     """Whether ``sender`` may text: the deciding fact's status.
 
-    Without one: ``out`` where the number is out for some other sender (doubt is a no),
-    else ``unknown``. Consent given to one sender is not consent for another.
+    Without one: ``out`` where the number is out for some other sender, or was before it
+    was erased (doubt is a no), else ``unknown``. Consent given to one sender is not
+    consent for another.
     """
+    if not facts:
+        return "out" if suppressed else "unknown"
     fact = deciding(facts, sender)
     if fact is not None:
         return fact.status
-    return "out" if overall(facts) == "out" else "unknown"
+    return "out" if suppressed or overall(facts) == "out" else "unknown"
 
 
 def overall(facts: Facts) -> Answer:

@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING
 from eventsourcing.domain import DomainEvent
 
 from ledger.domain.classify import MatchedBy
-from ledger.domain.ids import Answer, PhoneNumber, Sender, Status, SubjectId, Version
+from ledger.domain.ids import (
+    Answer,
+    PhoneNumber,
+    Sealed,
+    Sender,
+    Status,
+    SubjectId,
+    Version,
+)
 from ledger.domain.signals import Evidence, Source
 
 if TYPE_CHECKING:
@@ -21,22 +29,10 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConsentChanged(DomainEvent):
-    """A person said something about being texted by a sender.
+class LedgerEvent(DomainEvent):
+    """What every event has."""
 
-    ``phone_number`` and ``evidence`` are the only fields with personal data.
-    """
-
-    status: Status
-    previous_status: Answer
-    """The status for this sender just before, as the ledger then knew it."""
-    sender: Sender
     occurred_at: datetime
-    source: Source
-    matched_by: MatchedBy
-    actor: str
-    phone_number: PhoneNumber
-    evidence: Evidence
 
     @property
     def subject_id(self) -> SubjectId:
@@ -59,3 +55,70 @@ class ConsentChanged(DomainEvent):
         from ledger.domain.consent import evolve, nobody  # noqa: PLC0415
 
         return evolve(subject or nobody(self.subject_id), self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConsentChanged(LedgerEvent):
+    """A person said something about being texted by a sender.
+
+    ``phone_number`` and ``evidence`` are the only fields with personal data: sealed
+    with the subject's key, and read without it, ``Sealed``.
+    """
+
+    status: Status
+    previous_status: Answer
+    """The status for this sender just before, as the ledger then knew it."""
+    sender: Sender
+    source: Source
+    matched_by: MatchedBy
+    actor: str
+    phone_number: PhoneNumber | Sealed
+    evidence: Evidence | Sealed
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubjectErased(LedgerEvent):
+    """The subject's key was destroyed: the last event of its stream.
+
+    What the person says later begins a new subject.
+    """
+
+    status: Answer
+    """``out`` where the subject was out for any sender: a duty that stays."""
+    key_id: str
+    """Which key was destroyed: the start of its SHA-256, which says nothing of it."""
+    reason: str
+    actor: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class HoldPlaced(LedgerEvent):
+    """A legal hold: nothing of the subject is erased until it ends or is released."""
+
+    until: datetime
+    reason: str
+    actor: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class HoldReleased(LedgerEvent):
+    """The subject is no longer under a legal hold."""
+
+    reason: str
+    actor: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvidenceErased(LedgerEvent):
+    """The evidence of whole days was destroyed, but for subjects under a hold.
+
+    In a stream of the ledger's own, whose subject is nobody.
+    """
+
+    before: datetime
+    """The start, in UTC, of the first day whose evidence was kept."""
+    days: int
+    """How many days' secrets were destroyed."""
+    held: int
+    """How many subjects kept theirs, being under a hold."""
+    actor: str

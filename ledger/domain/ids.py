@@ -24,6 +24,16 @@ Position = NewType("Position", int)
 Version = NewType("Version", int)
 """Place of an event in its subject's stream, from 1."""
 
+
+class Sealed(str):
+    """Personal data as it is stored: opened with the subject's key alone."""
+
+    __slots__ = ()
+
+
+THE_LEDGER: Final = SubjectId(UUID("00000000-0000-8000-8000-6c6564676572"))
+"""Not a person: the stream of what happens to the ledger as a whole."""
+
 Status = Literal["in", "out"]
 Answer = Literal["in", "out", "unknown"]
 

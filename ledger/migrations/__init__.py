@@ -14,7 +14,6 @@ from importlib.resources import files
 
 from ledger.errors import SchemaMismatch
 from ledger.store.database import Connection, translated
-from ledger.store.identity import create_identity_key
 from ledger.store.statements import statement
 
 _LOCK = statement("ledger.migrations", "lock")
@@ -78,7 +77,6 @@ async def check_schema(connection: Connection) -> None:
     with translated():
         exists = await connection.fetchval(_EXISTS)
         applied = await _applied(connection) if exists else 0
-    _refuse_newer(applied)
     latest = migrations()[-1].number
     if applied < latest:
         raise SchemaMismatch(
@@ -90,24 +88,28 @@ async def check_schema(connection: Connection) -> None:
 async def _apply_missing(connection: Connection) -> list[str]:
     await connection.execute(_CREATE)
     applied = await _applied(connection)
-    _refuse_newer(applied)
     missing = [step for step in migrations() if step.number > applied]
     for step in missing:
         async with connection.transaction():
             await connection.execute(step.sql)
             await connection.execute(_RECORD, step.number, step.name)
-    await create_identity_key(connection)
     return [step.name for step in missing]
 
 
 async def _applied(connection: Connection) -> int:
-    return int(await connection.fetchval(_APPLIED))
-
-
-def _refuse_newer(applied: int) -> None:
-    latest = migrations()[-1].number
-    if applied > latest:
-        raise SchemaMismatch(
-            f"the database is at migration {applied}, this release knows up to "
-            f"{latest}: it was migrated by a newer release, start that one"
-        )
+    """The number of the last step that was applied, if all are steps of ours."""
+    known = {step.number: step.name for step in migrations()}
+    rows = await connection.fetch(_APPLIED)
+    for number, name in rows:
+        if number not in known:
+            raise SchemaMismatch(
+                f"the database is at migration {number}, this release knows up to "
+                f"{max(known)}: it was migrated by a newer release, start that one"
+            )
+        if name != known[number]:
+            raise SchemaMismatch(
+                f"the database's migration {number} is {name}, and this release's is "
+                f"{known[number]}: it was made by an unreleased version, start with a "
+                "new database (or another LEDGER_DATA_DIR)"
+            )
+    return max((number for number, _ in rows), default=0)

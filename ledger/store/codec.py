@@ -2,12 +2,13 @@
 
 The form is the ``eventsourcing`` library's own (its JSON transcoder, its topics, its
 ``class_version`` upcasting), so that a stock application reads what we write; a test
-holds the two equal. Never touches the database. The subtle part: recorded at is given
-by the database under the counter's lock, after this module has run, so the state is
-made in pieces and the database joins them around the times.
+holds the two equal. What is personal is sealed on the way in and stays sealed on the
+way out: opening is ``keyring``'s. Never touches the database. The subtle part: recorded
+at is given by the database under the counter's lock, after this module has run, so the
+state is made in pieces and the database joins them around the times.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 from uuid import UUID
@@ -16,17 +17,35 @@ import orjson
 from eventsourcing.utils import get_topic
 
 from ledger.domain.consent import Proposal
-from ledger.domain.events import ConsentChanged
-from ledger.domain.ids import Position, SubjectId, Version
+from ledger.domain.events import (
+    ConsentChanged,
+    EvidenceErased,
+    HoldPlaced,
+    HoldReleased,
+    LedgerEvent,
+    SubjectErased,
+)
+from ledger.domain.ids import Position, Sealed, SubjectId, Version
 from ledger.errors import UnknownEvent
+from ledger.store.master import WrappedKey
+from ledger.store.sealing import Day, SubjectKey
 
 STATE_HEAD: Final = b'{"timestamp":{"_type_":"datetime_iso","_data_":"'
 STATE_MIDDLE: Final = b'"},"occurred_at":{"_type_":"datetime_iso","_data_":"'
 _STATE_TAIL: Final = b'"},'
 
-_CLASSES: Final[dict[str, type[ConsentChanged]]] = {
-    get_topic(event_class): event_class for event_class in (ConsentChanged,)
+_CLASSES: Final[dict[str, type[LedgerEvent]]] = {
+    get_topic(event_class): event_class
+    for event_class in (
+        ConsentChanged,
+        SubjectErased,
+        HoldPlaced,
+        HoldReleased,
+        EvidenceErased,
+    )
 }
+_TIMES: Final = ("timestamp", "occurred_at", "until", "before")
+_CONSENT_CHANGED: Final = get_topic(ConsentChanged)
 
 
 class StoredRow(NamedTuple):
@@ -43,23 +62,27 @@ class RecordedEvent(NamedTuple):
     """An event and its place in the whole ledger."""
 
     position: Position
-    event: ConsentChanged
+    event: LedgerEvent
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """A proposal as the append statement takes it, under the key of its signal."""
 
-    key: str
+    key: UUID
     subject_id: SubjectId
     version: Version
     topic: str
     occurred_at: datetime | None
     tail: bytes
+    data_key: WrappedKey | None
+    """The subject's key, where something is sealed with it."""
+    day: Day | None
+    """The day whose secret evidence is sealed with; the same in a whole batch."""
 
 
-def encode(key: str, proposal: Proposal) -> Entry:
-    """The pieces of a stored event, all but its times."""
+def encode(key: UUID, proposal: Proposal, subject_key: SubjectKey, day: Day) -> Entry:
+    """The pieces of a stored event, all but its times, with what is personal sealed."""
+    subject_id, version = proposal.subject_id, proposal.version
     tail = orjson.dumps(
         {
             "status": proposal.status,
@@ -68,22 +91,36 @@ def encode(key: str, proposal: Proposal) -> Entry:
             "source": proposal.source,
             "matched_by": proposal.matched_by,
             "actor": proposal.actor,
-            "phone_number": proposal.phone_number,
-            "evidence": proposal.evidence,
+            "phone_number": subject_key.seal_number(
+                proposal.phone_number, subject_id, version
+            ),
+            "evidence": subject_key.seal_evidence(
+                proposal.evidence, day, subject_id, version
+            ),
         }
     )
     return Entry(
-        key=key,
-        subject_id=proposal.subject_id,
-        version=proposal.version,
-        topic=get_topic(ConsentChanged),
-        occurred_at=proposal.occurred_at,
-        tail=_STATE_TAIL + tail[1:],
+        key,
+        subject_id,
+        version,
+        _CONSENT_CHANGED,
+        proposal.occurred_at,
+        _STATE_TAIL + tail[1:],
+        subject_key.wrapped,
+        day if day.box else None,
     )
 
 
+def encode_tail(fields: Mapping[str, object]) -> bytes:
+    """The same of an event without anything personal: the piece after its times."""
+    tail = orjson.dumps(
+        fields, default=_transcoded, option=orjson.OPT_PASSTHROUGH_DATETIME
+    )
+    return _STATE_TAIL + tail[1:]
+
+
 def decode(row: StoredRow) -> RecordedEvent:
-    """The event in a stored row.
+    """The event in a stored row, with what is personal still sealed.
 
     One straight line: a projection that catches up does little else.
 
@@ -95,11 +132,14 @@ def decode(row: StoredRow) -> RecordedEvent:
     if event_class is None:
         raise UnknownEvent(f"position {position} holds {topic!r}")
     state = orjson.loads(stored)
-    for name in ("timestamp", "occurred_at"):
+    for name in _TIMES:
         value = state.get(name)
         if isinstance(value, dict):
             state[name] = datetime.fromisoformat(value["_data_"])
     _upcast(event_class, state, position)
+    if event_class is ConsentChanged:
+        state["phone_number"] = Sealed(state["phone_number"])
+        state["evidence"] = Sealed(state["evidence"])
     state["originator_id"] = originator_id
     state["originator_version"] = originator_version
     # As the library's mapper does: an event read back is not validated a second time.
@@ -108,8 +148,14 @@ def decode(row: StoredRow) -> RecordedEvent:
     return RecordedEvent(Position(position), event)
 
 
+def _transcoded(value: object) -> object:
+    if isinstance(value, datetime):
+        return {"_type_": "datetime_iso", "_data_": value.isoformat()}
+    raise TypeError(f"{type(value).__name__} has no stored form")
+
+
 def _upcast(
-    event_class: type[ConsentChanged], state: dict[str, Any], position: int
+    event_class: type[LedgerEvent], state: dict[str, Any], position: int
 ) -> None:
     current: int = getattr(event_class, "class_version", 1)
     stored: int = state.pop("class_version", 1)

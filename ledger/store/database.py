@@ -13,23 +13,22 @@ import asyncpg
 
 from ledger.errors import StoreUnavailable
 from ledger.settings import Settings
+from ledger.store.pool import Pool
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
 
-    Pool = asyncpg.Pool[asyncpg.Record]
     Connection = (
         asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]
     )
 else:
-    Pool = asyncpg.Pool
     Connection = asyncpg.Connection
+
+__all__ = ["Connection", "Pool", "connect", "is_passing", "open_pool", "translated"]
 
 CONNECT_SECONDS_MAX = 5.0
 
 _SESSION = {
-    # Acknowledged means durable, whatever the server's default is.
-    "synchronous_commit": "on",
     "timezone": "UTC",
     "jit": "off",
     # Every statement of ours is a range of one index, whatever its values are: planning
@@ -64,17 +63,25 @@ class _PooledConnection(asyncpg.Connection):
         return ""
 
 
-async def open_pool(dsn: str, settings: Settings, *, application: str) -> Pool:
-    """A pool that connects when it is first needed, so a start needs no database."""
-    return await asyncpg.create_pool(
+async def open_pool(
+    dsn: str, settings: Settings, *, application: str, is_durable: bool = True
+) -> Pool:
+    """A pool that connects when it is first needed, so a start needs no database.
+
+    One that is not durable is for tables that are built from events: after a crash of
+    the server their rows and checkpoint may both be some moments older, and those
+    moments are done again.
+    """
+    raw = asyncpg.create_pool(
         dsn,
         min_size=0,
         max_size=settings.connections_max,
         command_timeout=settings.statement_timeout_seconds,
         timeout=CONNECT_SECONDS_MAX,
         connection_class=_PooledConnection,
-        server_settings={**_SESSION, "application_name": application},
+        server_settings=_session(application, is_durable=is_durable),
     )
+    return Pool(raw, kept_max=settings.connections_max // 2)
 
 
 async def connect(dsn: str, *, application: str) -> Connection:
@@ -87,8 +94,14 @@ async def connect(dsn: str, *, application: str) -> Connection:
         return await asyncpg.connect(
             dsn,
             timeout=CONNECT_SECONDS_MAX,
-            server_settings={**_SESSION, "application_name": application},
+            server_settings=_session(application, is_durable=True),
         )
+
+
+def _session(application: str, *, is_durable: bool) -> dict[str, str]:
+    # Acknowledged means durable, whatever the server's default is.
+    commit = "on" if is_durable else "off"
+    return {**_SESSION, "synchronous_commit": commit, "application_name": application}
 
 
 @contextmanager

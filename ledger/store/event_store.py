@@ -1,24 +1,24 @@
 """What an event store promises. The implementation is ``postgres``."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import NamedTuple, Protocol
+from uuid import UUID
 
 from ledger.domain.ids import Position, SubjectId, Version
 from ledger.store.codec import Entry, RecordedEvent
+from ledger.store.master import WrappedKey
 
 
-@dataclass(frozen=True, slots=True)
-class Appended:
+class Appended(NamedTuple):
     """The event is durable at ``position``."""
 
     position: Position
     recorded_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Duplicate:
+class Duplicate(NamedTuple):
     """The signal's key was there already; its event is at ``position``."""
 
     position: Position
@@ -35,6 +35,17 @@ class FromTheFuture:
 
 
 Outcome = Appended | Duplicate | Conflict | FromTheFuture
+
+
+@dataclass(slots=True)
+class Stream:
+    """The newest events of a subject, oldest first, and its key as it is stored.
+
+    A subject without a key has been erased, if it has events at all.
+    """
+
+    events: list[RecordedEvent] = field(default_factory=list)
+    key: WrappedKey | None = None
 
 
 class EventStore(Protocol):
@@ -59,8 +70,8 @@ class EventStore(Protocol):
 
     async def read_streams(
         self, after: Mapping[SubjectId, Version]
-    ) -> dict[SubjectId, list[RecordedEvent]]:
-        """The events of each subject after a version, oldest first.
+    ) -> dict[SubjectId, Stream]:
+        """The stream of each subject after a version, empty where it ends there.
 
         Raises:
             StoreUnavailable: the database cannot be read now.
@@ -77,7 +88,7 @@ class EventStore(Protocol):
         """
         ...
 
-    async def position_of(self, key: str) -> Position | None:
+    async def position_of(self, key: UUID) -> Position | None:
         """Where the signal with this key was recorded; None if it never was.
 
         Raises:

@@ -6,7 +6,8 @@ Appends go through one connection at a time of the pool, and the function of mig
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import cast
+from typing import Final, cast
+from uuid import UUID
 
 import asyncpg
 
@@ -20,14 +21,16 @@ from ledger.store.codec import (
     StoredRow,
     decode,
 )
-from ledger.store.database import Pool, translated
+from ledger.store.database import Connection, Pool, translated
 from ledger.store.event_store import (
     Appended,
     Conflict,
     Duplicate,
     FromTheFuture,
     Outcome,
+    Stream,
 )
+from ledger.store.master import WrappedKey
 from ledger.store.statements import statement
 
 _APPEND = statement("ledger.store", "append_events")
@@ -35,6 +38,8 @@ _READ_STREAMS = statement("ledger.store", "read_streams")
 _READ_AFTER = statement("ledger.store", "read_after")
 _FIND_SIGNAL = statement("ledger.store", "find_signal")
 _LAST_POSITION = statement("ledger.store", "last_position")
+
+_ALL_APPENDED: Final = "all appended"
 
 
 class PostgresEventStore:
@@ -45,42 +50,36 @@ class PostgresEventStore:
 
     async def append(self, entries: Sequence[Entry]) -> list[Outcome]:
         """See ``EventStore.append``."""
+        if not entries:
+            return []
         try:
             with translated():
                 # In a statement of its own, which commits before fetch() returns:
                 # asyncpg reads up to ReadyForQuery, which the server sends after the
                 # commit record is on disk. From here on a crash loses nothing that is
                 # returned.
-                rows = await self._pool.fetch(
-                    _APPEND,
-                    [entry.key for entry in entries],
-                    [entry.subject_id for entry in entries],
-                    [entry.version for entry in entries],
-                    [entry.topic for entry in entries],
-                    [entry.occurred_at for entry in entries],
-                    [entry.tail for entry in entries],
-                    STATE_HEAD,
-                    STATE_MIDDLE,
-                )
+                return await append_with(self._pool, entries)
         except StoreUnavailable as error:
             if isinstance(error.__cause__, asyncpg.ReadOnlySQLTransactionError):
                 # A session that began read-only stays so, though the database is not.
                 await self._pool.expire_connections()
             raise
-        return [_outcome(*row) for row in rows]
 
     async def read_streams(
         self, after: Mapping[SubjectId, Version]
-    ) -> dict[SubjectId, list[RecordedEvent]]:
+    ) -> dict[SubjectId, Stream]:
         """See ``EventStore.read_streams``."""
         with translated():
             rows = await self._pool.fetch(
                 _READ_STREAMS, list(after.keys()), list(after.values())
             )
-        streams: dict[SubjectId, list[RecordedEvent]] = {key: [] for key in after}
-        for row in rows:
+        streams = {subject_id: Stream() for subject_id in after}
+        for *row, wrapped_key, master_key in rows:
             recorded = decode(StoredRow(*row))
-            streams[recorded.event.subject_id].append(recorded)
+            stream = streams[recorded.event.subject_id]
+            stream.events.append(recorded)
+            if wrapped_key is not None:
+                stream.key = WrappedKey(wrapped_key, master_key)
         return streams
 
     async def read_after(self, position: Position, limit: int) -> list[RecordedEvent]:
@@ -92,7 +91,7 @@ class PostgresEventStore:
         _check_gapless(position, recorded)
         return recorded
 
-    async def position_of(self, key: str) -> Position | None:
+    async def position_of(self, key: UUID) -> Position | None:
         """See ``EventStore.position_of``."""
         with translated():
             found: Position | None = await self._pool.fetchval(_FIND_SIGNAL, key)
@@ -102,6 +101,35 @@ class PostgresEventStore:
         """See ``EventStore.last_position``."""
         with translated():
             return Position(await self._pool.fetchval(_LAST_POSITION))
+
+
+async def append_with(
+    connection: Connection | Pool, entries: Sequence[Entry]
+) -> list[Outcome]:
+    """As ``EventStore.append``, within the caller's transaction, if there is one.
+
+    The lock that orders the ledger is then held until that transaction ends.
+    """
+    rows = await connection.fetch(_APPEND, *_columns(entries))
+    name, position, recorded_at = rows[0]
+    if name == _ALL_APPENDED:
+        return [
+            Appended(Position(position + ordinal), recorded_at)
+            for ordinal in range(len(entries))
+        ]
+    return [_outcome(*row) for row in rows]
+
+
+def _columns(entries: Sequence[Entry]) -> tuple[object, ...]:
+    """The entries as the arrays that the statement takes."""
+    *columns, keys, days = zip(*entries, strict=True)
+    data_keys = [key and key.box for key in keys]
+    # What is stored is new, and what is new was wrapped by this process.
+    made = (entry.data_key for entry in entries if entry.version == 1)
+    master_key = next((key.master_key for key in made if key), "")
+    day = next(filter(None, days), None)
+    sealed_on = (day.name, day.box) if day else (None, None)
+    return (*columns, data_keys, master_key, *sealed_on, STATE_HEAD, STATE_MIDDLE)
 
 
 def _outcome(name: str, position: int, recorded_at: datetime) -> Outcome:

@@ -3,15 +3,16 @@
 The algorithm is Twilio's (https://www.twilio.com/docs/usage/security) and the reference
 is twilio's own ``RequestValidator``, which decides every case but the everyday one.
 Pure: never reads a request object, a clock or the database. The subtle part is that one
-path: for a plain path the signed text is made once instead of twice per token, in C,
-which is ten times faster; a property test holds it equal to the reference.
+path: for a plain path the signed text is made once instead of twice per token, and its
+HMAC continues one that was keyed at the start, in C, which is ten times faster; a
+property test holds it equal to the reference.
 """
 
 import base64
 import hashlib
 import hmac
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from urllib.parse import parse_qs, urlsplit, urlunsplit
 
@@ -34,7 +35,12 @@ class SignatureChecker:
 
     def __init__(self, public_url: str, tokens: Mapping[str, Sequence[str]]) -> None:
         self._public_url = _without_credentials(public_url)
-        self._tokens = {account: tuple(given) for account, given in tokens.items()}
+        self._tokens = {
+            account: {
+                token: hmac.new(token.encode(), digestmod="sha1") for token in given
+            }
+            for account, given in tokens.items()
+        }
 
     def check(
         self,
@@ -59,7 +65,7 @@ class SignatureChecker:
             raise InvalidSignature("AccountSid is not one of ours")
         url = self._public_url + raw_path
         if _PLAIN_PATH.fullmatch(raw_path) and _any_matches(
-            tokens, _signed_text(url, parameters), signature
+            tokens.values(), _signed_text(url, parameters), signature
         ):
             return
         form = MultiDict(parameters)
@@ -88,14 +94,14 @@ def _signed_text(url: str, parameters: Parameters) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
-def _any_matches(tokens: Sequence[str], text: bytes, signature: str) -> bool:
+def _any_matches(keyed: Iterable[hmac.HMAC], text: bytes, signature: str) -> bool:
     given = signature.encode("utf-8", "surrogateescape")
-    return any(
-        hmac.compare_digest(
-            base64.b64encode(hmac.digest(token.encode(), text, "sha1")), given
-        )
-        for token in tokens
-    )
+    for key in keyed:
+        code = key.copy()
+        code.update(text)
+        if hmac.compare_digest(base64.b64encode(code.digest()), given):
+            return True
+    return False
 
 
 def _without_credentials(url: str) -> str:

@@ -1,19 +1,20 @@
-"""Every event of every number, in order, with both times.
+"""Every consent event of every subject, in order, with both times.
 
-Never holds evidence: personal data is kept once, in the event, and the API reads it
-there for auditors.
+Never holds a number or evidence: personal data is kept once, sealed, in the event, and
+the API opens it there for auditors.
 """
 
-from collections.abc import Sequence
 from typing import Final
 
-from ledger.store.codec import RecordedEvent
+from ledger.domain.events import ConsentChanged
 from ledger.store.database import Connection
 from ledger.store.statements import statement
+from projections.projection import Batch
 
 _TABLE = statement("projections.consent_history", "table")
+_ERASE = statement("projections.consent_history", "erase_subjects")
 _COLUMNS: Final = (
-    "phone_number",
+    "subject_id",
     "position",
     "version",
     "sender",
@@ -32,9 +33,10 @@ class ConsentHistory:
 
     name = "consent_history"
     version = 1
+    holds_numbers = False
 
     async def create(self, connection: Connection) -> None:
-        """Make the table."""
+        """Make the table and what erases from it."""
         await connection.execute(_TABLE)
 
     async def create_indexes(self, connection: Connection) -> None:
@@ -43,29 +45,31 @@ class ConsentHistory:
     async def drop_indexes(self, connection: Connection) -> None:
         """There are none but the key."""
 
-    async def apply(
-        self, connection: Connection, events: Sequence[RecordedEvent]
-    ) -> None:
-        """Add a row an event.
+    async def apply(self, connection: Connection, batch: Batch) -> None:
+        """Add a row for each consent event, but of who is erased in the same batch.
 
         By COPY: an INSERT of arrays costs asyncpg a look at the type of every value.
         """
         rows = [
             (
-                event.phone_number,
+                event.originator_id,
                 position,
-                event.version,
+                event.originator_version,
                 event.sender,
                 event.status,
                 event.previous_status,
                 event.occurred_at,
-                event.recorded_at,
+                event.timestamp,
                 event.source,
                 event.matched_by,
                 event.actor,
             )
-            for position, event in events
+            for position, event in batch.events
+            if isinstance(event, ConsentChanged)
+            and event.originator_id not in batch.erased
         ]
         await connection.copy_records_to_table(
             "consent_history_v1", records=rows, columns=_COLUMNS
         )
+        if batch.erased:
+            await connection.execute(_ERASE, list(batch.erased))

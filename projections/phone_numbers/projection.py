@@ -6,14 +6,17 @@ the events. Never decides anything itself. The subtle part: a row holds the fact
 onto deciding facts gives the same as folding onto each sender's own.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from ledger.domain.consent import Fact, Facts, deciding, overall_deciding, with_fact
-from ledger.domain.ids import EVERY_SENDER, PhoneNumber, Position, Version
+from ledger.domain.events import ConsentChanged
+from ledger.domain.ids import EVERY_SENDER, PhoneNumber, Position, SubjectId, Version
 from ledger.store.codec import RecordedEvent
 from ledger.store.database import Connection
 from ledger.store.statements import statement
+from projections.projection import Batch
 
 _TABLE = statement("projections.phone_numbers", "table")
 _CREATE_INDEXES = statement("projections.phone_numbers", "create_indexes")
@@ -21,41 +24,37 @@ _DROP_INDEXES = statement("projections.phone_numbers", "drop_indexes")
 _READ_SENDERS = statement("projections.phone_numbers", "read_senders")
 _UPSERT_SENDERS = statement("projections.phone_numbers", "upsert_senders")
 _UPSERT_NUMBERS = statement("projections.phone_numbers", "upsert_numbers")
+_ERASE = statement("projections.phone_numbers", "erase_subjects")
 
-_COLUMNS = 6
-"""Of each of the two tables."""
-
-
-INDEX_SECONDS_MAX = 3600.0
+INDEX_SECONDS_MAX: Final = 3600.0
 """Building an index over hundreds of millions of numbers takes a while."""
 
 
 @dataclass(slots=True)
-class _Number:
-    """A number while a batch is folded onto it."""
+class _Subject:
+    """A subject while a batch is folded onto it."""
 
-    newest: RecordedEvent
-    """Of the batch: what is there when all of it is folded."""
+    phone_number: PhoneNumber
     stored: Facts = field(default_factory=dict)
     facts: Facts = field(default_factory=dict)
     positions: dict[Version, Position] = field(default_factory=dict)
 
-    def fold(self, recorded: RecordedEvent) -> None:
-        """One more event of this number."""
-        position, event = recorded
-        version = event.version
-        fact = Fact(event.occurred_at, version, event.status)
-        self.facts = with_fact(self.facts, event.sender, fact)
-        self.positions[version] = position
+    def fold(self, stream: Sequence[RecordedEvent]) -> None:
+        """The events that follow, of which only consents are facts.
 
-    def settle(self) -> None:
-        """Let each sender's fact be the one that decides for it, as its own does."""
+        At the end each sender's fact is the one that decides for it, as its own does.
+        """
+        for position, event in stream:
+            if isinstance(event, ConsentChanged):
+                version = Version(event.originator_version)
+                fact = Fact(event.occurred_at, version, event.status)
+                self.facts = with_fact(self.facts, event.sender, fact)
+                self.positions[version] = position
         if EVERY_SENDER in self.facts:
-            settled = {s: fact for s in self.facts if (fact := deciding(self.facts, s))}
-            self.facts = settled
+            self.facts = {s: f for s in self.facts if (f := deciding(self.facts, s))}
 
 
-_Numbers = dict[PhoneNumber, _Number]
+_Streams = Mapping[SubjectId, Sequence[RecordedEvent]]
 
 
 class PhoneNumbers:
@@ -63,9 +62,10 @@ class PhoneNumbers:
 
     name = "phone_numbers"
     version = 1
+    holds_numbers = True
 
     async def create(self, connection: Connection) -> None:
-        """Make the two tables."""
+        """Make the two tables and what erases from them."""
         await connection.execute(_TABLE)
         await self.create_indexes(connection)
 
@@ -77,63 +77,82 @@ class PhoneNumbers:
         """Leave only the keys, by which rows are written and a number is found."""
         await connection.execute(_DROP_INDEXES)
 
-    async def apply(
-        self, connection: Connection, events: Sequence[RecordedEvent]
-    ) -> None:
-        """Fold a batch onto the rows of the numbers that it touches."""
-        numbers = await _load(connection, events)
-        for recorded in events:
-            numbers[recorded.event.phone_number].fold(recorded)
-        for number in numbers.values():
-            number.settle()
-        await connection.execute(_UPSERT_SENDERS, *_columns(_sender_rows(numbers)))
-        await connection.execute(_UPSERT_NUMBERS, *_columns(_number_rows(numbers)))
+    async def apply(self, connection: Connection, batch: Batch) -> None:
+        """Fold a batch onto the rows of the subjects that it touches."""
+        streams = _streams(batch)
+        subjects = await _load(connection, batch, streams)
+        for subject_id, subject in subjects.items():
+            subject.fold(streams[subject_id])
+        if rows := _sender_rows(subjects):
+            await connection.execute(_UPSERT_SENDERS, *zip(*rows, strict=True))
+        if rows := _number_rows(subjects, streams):
+            await connection.execute(_UPSERT_NUMBERS, *zip(*rows, strict=True))
+        if batch.erased:
+            await connection.execute(_ERASE, list(batch.erased))
 
 
-async def _load(connection: Connection, events: Sequence[RecordedEvent]) -> _Numbers:
-    """The numbers of a batch, in the order of the tables' keys: so they write fast."""
-    newest = {recorded.event.phone_number: recorded for recorded in events}
-    numbers = {phone: _Number(newest[phone]) for phone in sorted(newest)}
-    for row in await connection.fetch(_READ_SENDERS, list(numbers)):
-        phone, sender, status, since, position, version = row
-        number = numbers[phone]
-        number.stored = {**number.stored, sender: Fact(since, version, status)}
-        number.facts = number.stored
-        number.positions[version] = position
-    return numbers
+def _streams(batch: Batch) -> _Streams:
+    """The batch by subject, in the order of the tables' keys: so they write fast."""
+    streams: dict[SubjectId, list[RecordedEvent]] = {}
+    for recorded in batch.events:
+        streams.setdefault(recorded.event.subject_id, []).append(recorded)
+    return {i: streams[i] for i in sorted(streams) if i not in batch.erased}
 
 
-def _sender_rows(numbers: _Numbers) -> list[tuple[object, ...]]:
+async def _load(
+    connection: Connection, batch: Batch, streams: _Streams
+) -> dict[SubjectId, _Subject]:
+    """The subjects as they are stored, and those that begin here.
+
+    Who neither has rows nor begins here has been erased, further on in the ledger.
+    """
+    begun = {i: _Subject(number) for i, number in batch.begun.items()}
+    known: dict[SubjectId, _Subject] = {}
+    touched = [i for i in streams if i not in begun]
+    for row in await connection.fetch(_READ_SENDERS, touched):
+        subject_id, phone_number, sender, status, since, position, version = row
+        subject = known.get(subject_id)
+        if subject is None:
+            subject = known[subject_id] = _Subject(phone_number)
+        subject.stored = {**subject.stored, sender: Fact(since, version, status)}
+        subject.facts = subject.stored
+        subject.positions[version] = position
+    known |= begun
+    return {i: known[i] for i in streams if i in known}
+
+
+def _sender_rows(subjects: Mapping[SubjectId, _Subject]) -> list[tuple[object, ...]]:
     """The facts that are not those that were stored, which no rule makes anew."""
     return [
         (
-            phone,
+            subject_id,
+            subject.phone_number,
             sender,
             fact.status,
             fact.occurred_at,
-            number.positions[fact.version],
+            subject.positions[fact.version],
             fact.version,
         )
-        for phone, number in numbers.items()
-        for sender, fact in number.facts.items()
-        if fact is not number.stored.get(sender)
+        for subject_id, subject in subjects.items()
+        for sender, fact in subject.facts.items()
+        if fact is not subject.stored.get(sender)
     ]
 
 
-def _number_rows(numbers: _Numbers) -> list[tuple[object, ...]]:
+def _number_rows(
+    subjects: Mapping[SubjectId, _Subject], streams: _Streams
+) -> list[tuple[object, ...]]:
     return [
         (
-            phone,
+            subject_id,
+            subject.phone_number,
             decisive.status,
             decisive.occurred_at,
-            number.newest.position,
-            number.newest.event.version,
-            number.newest.event.recorded_at,
+            position,
+            newest.version,
+            newest.recorded_at,
         )
-        for phone, number in numbers.items()
-        if (decisive := overall_deciding(number.facts))
+        for subject_id, subject in subjects.items()
+        if (decisive := overall_deciding(subject.facts))
+        for position, newest in streams[subject_id][-1:]
     ]
-
-
-def _columns(rows: Sequence[Sequence[object]]) -> list[list[object]]:
-    return [list(column) for column in zip(*rows, strict=True)] or [[]] * _COLUMNS

@@ -1,16 +1,17 @@
 """The whole ledger, held against what was acknowledged and against a pure fold of it.
 
-Reads the tables as they are and never through the API, which could hide a fault. The
-fold uses the domain's functions alone.
+Reads the tables as they are and never through the API, which could hide a fault; opens
+what is sealed with the master key that every service under test is given. The fold uses
+the domain's functions alone.
 """
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import asyncpg
-from builders import ACCOUNT_SID
+from builders import ACCOUNT_SID, MASTERS
 from conftest import settings_for
 from e2e.processes import eventually
 
@@ -22,22 +23,25 @@ from ledger.domain.consent import (
     overall_deciding,
     status_for,
 )
+from ledger.domain.events import ConsentChanged
 from ledger.domain.ids import PhoneNumber, Position, SubjectId, Version
+from ledger.domain.signals import Evidence
 from ledger.store.codec import RecordedEvent
 from ledger.store.database import Connection, open_pool
+from ledger.store.keyring import Keyring
 from ledger.store.postgres import PostgresEventStore
 
 Row = tuple[object, ...]
 
 _EVERYTHING: Final = 1_000_000
 _NUMBERS: Final = """
-    SELECT phone_number, status, since, position, version, updated_at
+    SELECT subject_id, phone_number, status, since, position, version, updated_at
     FROM phone_numbers_v1"""
 _SENDERS: Final = """
-    SELECT phone_number, sender, status, since, position, version
+    SELECT subject_id, phone_number, sender, status, since, position, version
     FROM phone_number_senders_v1"""
 _HISTORY: Final = """
-    SELECT phone_number, position, version, sender, status, previous_status,
+    SELECT subject_id, position, version, sender, status, previous_status,
         occurred_at, recorded_at, source, matched_by, actor
     FROM consent_history_v1"""
 
@@ -56,16 +60,24 @@ class Whole:
     """Everything in one ledger, and what was made of it."""
 
     events: Sequence[RecordedEvent]
-    keys: dict[str, int]
+    evidence: Mapping[Position, Evidence]
+    people: Mapping[SubjectId, PhoneNumber]
+    keys: Mapping[str, int]
+    """The MessageSids that the ledger has a key for, each with its position."""
+    keys_count: int
     tables: Tables
+
+    def message_sids(self) -> dict[str, Position]:
+        """The messages that events are evidence of, each with its position."""
+        return {str(found["MessageSid"]): at for at, found in self.evidence.items()}
 
     def reflected(self) -> set[str]:
         """The MessageSids that are in the ledger, under their key and in a row."""
         shown = {row[1] for row in self.tables.history}
         return {
             sid
-            for position, sid in message_sids(self.events)
-            if self.keys.get(key_of(sid)) == position and position in shown
+            for sid, position in self.message_sids().items()
+            if self.keys.get(sid) == position and position in shown
         }
 
 
@@ -76,12 +88,34 @@ async def read_whole(dsn: str) -> Whole:
         await eventually(lambda: _is_projected(connection))
         settings = settings_for(dsn)
         async with await open_pool(dsn, settings, application="audit") as pool:
-            store = PostgresEventStore(pool)
+            store, keyring = PostgresEventStore(pool), Keyring(pool, MASTERS)
             events = await store.read_after(Position(0), _EVERYTHING)
-        keys = await connection.fetch("SELECT signal_key, position FROM signal_keys")
-        return Whole(events, dict(map(tuple, keys)), await _tables(connection))
+            consents = [(p, e) for p, e in events if isinstance(e, ConsentChanged)]
+            opened = await keyring.opened([event for _, event in consents])
+            people = await keyring.phone_numbers(event for _, event in consents)
+        evidence = {
+            position: found
+            for (position, _), (_, found) in zip(consents, opened, strict=True)
+            if found is not None
+        }
+        sids = {str(found["MessageSid"]) for found in evidence.values()}
+        keys = await recorded_keys(connection, sids)
+        count = await connection.fetchval("SELECT count(*) FROM signal_keys")
+        tables = await _tables(connection)
+        return Whole(events, evidence, people, keys, count, tables)
     finally:
         await connection.close()
+
+
+async def recorded_keys(
+    connection: Connection, message_sids: Collection[str]
+) -> dict[str, int]:
+    """Those of the messages that the ledger has a key for, each with its position."""
+    identity = await Keyring(connection, MASTERS).identity()
+    rows = await connection.fetch("SELECT signal_key, position FROM signal_keys")
+    positions = {row["signal_key"]: row["position"] for row in rows}
+    keys = {sid: identity.signal_key(_key_of(sid)) for sid in message_sids}
+    return {sid: positions[key] for sid, key in keys.items() if key in positions}
 
 
 def assert_whole(whole: Whole, acknowledged: Collection[str]) -> None:
@@ -90,49 +124,56 @@ def assert_whole(whole: Whole, acknowledged: Collection[str]) -> None:
     assert positions == list(range(1, len(positions) + 1))
     times = [event.recorded_at for _, event in whole.events]
     assert times == sorted(times)
-    assert {key_of(s): p for p, s in message_sids(whole.events)} == whole.keys
-    assert len(whole.keys) == len(whole.events)
+    assert whole.message_sids() == whole.keys
+    assert len(whole.keys) == whole.keys_count == len(whole.events)
     assert set(acknowledged) - whole.reflected() == set()
-    folded = fold(whole.events)
+    folded = fold(whole.events, whole.people)
     assert whole.tables.history == folded.history
     assert whole.tables.senders == folded.senders
     assert whole.tables.numbers == folded.numbers
 
 
-def message_sids(events: Sequence[RecordedEvent]) -> list[tuple[Position, str]]:
-    """Each event's position and the message that it is evidence of."""
-    return [(p, str(event.evidence["MessageSid"])) for p, event in events]
-
-
-def key_of(message_sid: str) -> str:
+def _key_of(message_sid: str) -> str:
     """The key under which a text counts once."""
     return f"twilio:{ACCOUNT_SID}:{message_sid}"
 
 
-def fold(events: Sequence[RecordedEvent]) -> Tables:
-    """What the tables must be, by the domain's rules alone."""
+def fold(
+    events: Sequence[RecordedEvent], people: Mapping[SubjectId, PhoneNumber]
+) -> Tables:
+    """What the tables must be, by the domain's rules alone; nobody has been erased."""
     subjects: dict[SubjectId, Subject] = {}
     streams: dict[SubjectId, list[RecordedEvent]] = {}
     for recorded in events:
         event = recorded.event
         subject = subjects.get(event.subject_id) or nobody(event.subject_id)
+        assert isinstance(event, ConsentChanged)
         assert event.version == subject.version + 1
         assert event.previous_status == status_for(subject.facts, event.sender)
         subjects[subject.id] = evolve(subject, event)
         streams.setdefault(subject.id, []).append(recorded)
     return Tables(
-        numbers=Counter(_number(subjects[i], streams[i]) for i in subjects),
-        senders=Counter(r for i in subjects for r in _senders(subjects[i], streams[i])),
+        numbers=Counter(
+            _number(people[i], subject, streams[i]) for i, subject in subjects.items()
+        ),
+        senders=Counter(
+            row
+            for i, subject in subjects.items()
+            for row in _senders(people[i], subject, streams[i])
+        ),
         history=Counter(map(_event, events)),
     )
 
 
-def _number(subject: Subject, stream: Sequence[RecordedEvent]) -> Row:
+def _number(
+    number: PhoneNumber, subject: Subject, stream: Sequence[RecordedEvent]
+) -> Row:
     position, newest = stream[-1]
     decisive = overall_deciding(subject.facts)
     assert decisive is not None
     return (
-        newest.phone_number,
+        subject.id,
+        number,
         decisive.status,
         decisive.occurred_at,
         position,
@@ -141,24 +182,24 @@ def _number(subject: Subject, stream: Sequence[RecordedEvent]) -> Row:
     )
 
 
-def _senders(subject: Subject, stream: Sequence[RecordedEvent]) -> list[Row]:
-    number: PhoneNumber = stream[0].event.phone_number
+def _senders(
+    number: PhoneNumber, subject: Subject, stream: Sequence[RecordedEvent]
+) -> list[Row]:
     positions: dict[Version, Position] = {e.version: p for p, e in stream}
     rows: list[Row] = []
     for sender in subject.facts:
         fact = deciding(subject.facts, sender)
         assert fact is not None
-        position = positions[fact.version]
-        rows.append(
-            (number, sender, fact.status, fact.occurred_at, position, fact.version)
-        )
+        when = (fact.occurred_at, positions[fact.version], fact.version)
+        rows.append((subject.id, number, sender, fact.status, *when))
     return rows
 
 
 def _event(recorded: RecordedEvent) -> Row:
     position, event = recorded
+    assert isinstance(event, ConsentChanged)
     return (
-        event.phone_number,
+        event.subject_id,
         position,
         event.version,
         event.sender,

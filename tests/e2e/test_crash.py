@@ -9,11 +9,12 @@ import random
 import secrets
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 import psutil
 import pytest
-from e2e.audit import Whole, assert_whole, message_sids, read_whole
+from e2e.audit import Whole, assert_whole, read_whole
 from e2e.processes import Load, Service, eventually, kill, new_folder, running
 
 MORE_KILLS: Final = 3
@@ -111,7 +112,7 @@ async def kill_and_start_again(
 
 def assert_in_order(whole: Whole, load: Load) -> None:
     """What a client posted after an answer comes after what was answered."""
-    positions = {sid: position for position, sid in message_sids(whole.events)}
+    positions = whole.message_sids()
     for sids in load.acknowledged:
         places = [positions[sid] for sid in sids]
         assert places == sorted(places)
@@ -119,7 +120,7 @@ def assert_in_order(whole: Whole, load: Load) -> None:
 
 def assert_that_the_audit_can_fail(whole: Whole, acknowledged: list[str]) -> None:
     """A lost event, a doubled row and a lost acknowledgement are noticed."""
-    lost = Whole(whole.events[:-1], whole.keys, whole.tables)
+    lost = replace(whole, events=whole.events[:-1])
     with pytest.raises(AssertionError):
         assert_whole(lost, [])
     whole.tables.history.update([next(iter(whole.tables.history))])

@@ -283,7 +283,12 @@ def assert_refused(answer: Answer, code: str) -> None:
 
 def events_of(whole: Whole, number: str) -> list[ConsentChanged]:
     """What the ledger has of one number, in order."""
-    return [event for _, event in whole.events if event.phone_number == number]
+    return [
+        event
+        for _, event in whole.events
+        if isinstance(event, ConsentChanged)
+        and whole.people[event.subject_id] == number
+    ]
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import asyncpg
 import psutil
 import pytest
 from builders import text_form
-from e2e.audit import assert_whole, key_of, read_whole
+from e2e.audit import assert_whole, read_whole, recorded_keys
 from e2e.processes import (
     TWILIO_TIMEOUT,
     Load,
@@ -182,10 +182,9 @@ async def recorded(folder: Path, forms: list[dict[str, str]]) -> int:
     """How many of these texts are in the stopped service's ledger; all, or it fails."""
     server = EmbeddedPostgres(folder)
     connection = await asyncpg.connect(await asyncio.to_thread(server.start))
-    keys = {
-        row[0] for row in await connection.fetch("SELECT signal_key FROM signal_keys")
-    }
+    sids = {form["MessageSid"] for form in forms}
+    keys = await recorded_keys(connection, sids)
     await connection.close()
     await asyncio.to_thread(server.stop)
-    assert {key_of(form["MessageSid"]) for form in forms} <= keys
+    assert keys.keys() == sids
     return len(forms)

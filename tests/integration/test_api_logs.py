@@ -153,7 +153,7 @@ async def test_a_failure_of_the_database_is_logged_without_the_person(
     await connection.execute("ALTER TABLE hidden RENAME TO ledger_events")
     # PostgreSQL's detail shows the row that fails: here the whole event.
     await connection.execute(
-        "ALTER TABLE signal_keys ADD CONSTRAINT none CHECK (signal_key = '') NOT VALID"
+        "ALTER TABLE signal_keys ADD CONSTRAINT none CHECK (position < 0) NOT VALID"
     )
     assert (await send(client, MessageSid=f"SM{PERSON}")).status >= 500
     entries = lines(logged)

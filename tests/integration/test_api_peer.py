@@ -169,11 +169,16 @@ async def test_what_was_acknowledged_is_read(client: Client) -> None:
 
 @pytest.mark.usefixtures("projector")
 async def test_nothing_is_deleted(client: Client, connection: Connection) -> None:
-    """DELETE of the collection, of a query or of a number is refused: 405."""
+    """DELETE of the collection or of a query is refused, as of a number for no reason.
+
+    With a reason it erases a person, and still deletes no event.
+    """
     await record(client)
-    for path in ("/PhoneNumbers/", "/PhoneNumbers/?status=in", path_of()):
+    for path in ("/PhoneNumbers/", "/PhoneNumbers/?status=in"):
         response = await client.delete(path, headers=bearer())
         assert await refusal(response) == (405, "method_not_allowed")
+    response = await client.delete(path_of(), headers=bearer())
+    assert await refusal(response) == (400, "invalid_reason")
     assert (await ask(client))["status"] == "in"
     assert await count_events(connection) == 1
 

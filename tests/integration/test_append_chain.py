@@ -2,7 +2,7 @@
 
 from uuid import uuid4
 
-from builders import signal
+from builders import DAY, signal, signal_key, subject_key
 
 from ledger.domain.consent import Subject, assume, decide, evolve, nobody
 from ledger.domain.ids import Position, SubjectId, Version
@@ -17,7 +17,9 @@ def _batch(subject: Subject, *signals: Signal) -> list[Entry]:
     entries = []
     for each in signals:
         [proposal] = decide(subject, each)
-        entries.append(encode(each.key, proposal))
+        entries.append(
+            encode(signal_key(each.key), proposal, subject_key(subject.id), DAY)
+        )
         subject = assume(subject, proposal)
     return entries
 
@@ -31,7 +33,7 @@ async def test_a_repeat_in_a_batch_leaves_no_gap_in_the_versions(
     await store.append(_batch(who, repeated))
     # Decided at version 0, while the ledger is at 1.
     await store.append(_batch(who, signal(), repeated, signal(status="in")))
-    events = (await store.read_streams({who.id: Version(0)}))[who.id]
+    events = (await store.read_streams({who.id: Version(0)}))[who.id].events
     assert [e.event.version for e in events] == [*range(1, len(events) + 1)]
 
 
@@ -42,7 +44,7 @@ async def test_what_follows_a_repeat_is_not_recorded_on_a_wrong_state(
     who = nobody(SubjectId(uuid4()))
     repeated = signal()
     await store.append(_batch(who, repeated))
-    [first] = (await store.read_streams({who.id: Version(0)}))[who.id]
+    [first] = (await store.read_streams({who.id: Version(0)}))[who.id].events
     known = evolve(who, first.event)
     await store.append(_batch(known, signal(status="in")))
     outcomes = await store.append(_batch(known, repeated, signal()))

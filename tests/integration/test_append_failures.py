@@ -15,7 +15,7 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
-from builders import entry, signal
+from builders import entry, signal, signal_key
 from conftest import eventually, settings_for
 from wire import Moment, Wire
 
@@ -24,10 +24,11 @@ from ledger.domain.ids import PhoneNumber, Position, SubjectId
 from ledger.errors import StoreUnavailable
 from ledger.store.database import Connection, Pool, open_pool
 from ledger.store.event_store import Appended, Duplicate
-from ledger.store.identity import IdentityLoader
+from ledger.store.keyring import Keyring
 from ledger.store.postgres import PostgresEventStore
 
 FOR_EVER: Final = 10**9
+NAMES: Final = ("key", *(f"key {n}" for n in range(200)))
 WAITING: Final = (
     "FROM pg_stat_activity WHERE datname = current_database() "
     "AND wait_event_type = 'Lock'"
@@ -117,17 +118,20 @@ async def pool(wire: Wire) -> AsyncIterator[Pool]:
 
 @pytest.fixture
 async def handler(
-    wire: Wire, pool: Pool, store: PostgresEventStore
+    wire: Wire, store: PostgresEventStore, keyring: Keyring
 ) -> AsyncIterator[CommandHandler]:
-    """A command handler that gives up soon; it has recorded position 1."""
+    """A command handler that gives up soon; it has recorded position 1, of another."""
     settings = settings_for(wire.dsn, LEDGER_APPEND_TIMEOUT_SECONDS="0.2")
-    async with CommandHandler(store, IdentityLoader(pool), settings) as handler:
-        await handler.handle(signal())
+    async with CommandHandler(store, keyring, settings) as handler:
+        await handler.handle(signal(phone_number=PhoneNumber("+14155550109")))
         yield handler
 
 
-async def keys_in(connection: Connection) -> list[str]:
-    """The ledger's keys, once its events, keys and counter are seen to agree."""
+async def keys_in(connection: Connection, keyring: Keyring | None = None) -> list[str]:
+    """The ledger's keys, once its events, keys and counter are seen to agree.
+
+    By the names that they were given, to the store itself or through a handler.
+    """
     rows = await connection.fetch(
         "SELECT signal_key, position FROM signal_keys ORDER BY position"
     )
@@ -137,7 +141,9 @@ async def keys_in(connection: Connection) -> list[str]:
     counter = await connection.fetchval("SELECT position FROM ledger_position")
     positions = [row["position"] for row in rows]
     assert positions == [row[0] for row in events] == list(range(1, counter + 1))
-    return [row["signal_key"] for row in rows]
+    made_by = (await keyring.identity()).signal_key if keyring else signal_key
+    names = {made_by(name): name for name in NAMES}
+    return [names.get(row["signal_key"], "another") for row in rows]
 
 
 @of_each
@@ -160,18 +166,26 @@ async def test_a_write_that_fails(
 
 @of_passing
 async def test_a_signal_outlives_a_write_that_fails_once(
-    fault: Fault, handler: CommandHandler, connection: Connection, wire: Wire
+    fault: Fault,
+    handler: CommandHandler,
+    keyring: Keyring,
+    connection: Connection,
+    wire: Wire,
 ) -> None:
     """Nobody hears of it, and the signal is recorded exactly once."""
     await fault.begin(connection, wire, times=1)
     receipt = await handler.handle(signal(key="key"))
     assert receipt == Receipt(Position(2), is_new=not fault.is_recorded)
-    assert (await keys_in(connection))[1:] == ["key"]
+    assert (await keys_in(connection, keyring))[1:] == ["key"]
 
 
 @of_passing
 async def test_a_signal_whose_write_goes_on_failing_is_not_acknowledged(
-    fault: Fault, handler: CommandHandler, connection: Connection, wire: Wire
+    fault: Fault,
+    handler: CommandHandler,
+    keyring: Keyring,
+    connection: Connection,
+    wire: Wire,
 ) -> None:
     """At its deadline it is refused; when it comes again, it is recorded once."""
     await fault.begin(connection, wire, times=FOR_EVER)
@@ -179,17 +193,18 @@ async def test_a_signal_whose_write_goes_on_failing_is_not_acknowledged(
     with pytest.raises(StoreUnavailable):
         await handler.handle(same)
     expected = ["key"] if fault.is_recorded else []
-    assert (await keys_in(connection))[1:] == expected
+    assert (await keys_in(connection, keyring))[1:] == expected
     await fault.end(connection, wire)
     receipt = await handler.handle(same)
     assert receipt == Receipt(Position(2), is_new=not fault.is_recorded)
-    assert (await keys_in(connection))[1:] == ["key"]
+    assert (await keys_in(connection, keyring))[1:] == ["key"]
 
 
 @pytest.mark.parametrize("when", ["insert", "commit"])
 async def test_a_fault_of_ours_is_seen_and_not_waited_out(
     when: Literal["insert", "commit"],
     handler: CommandHandler,
+    keyring: Keyring,
     connection: Connection,
     wire: Wire,
 ) -> None:
@@ -198,28 +213,32 @@ async def test_a_fault_of_ours_is_seen_and_not_waited_out(
     await fault.begin(connection, wire, times=1)
     with pytest.raises(asyncpg.RaiseError):
         await handler.handle(signal(key="key"))
-    assert (await keys_in(connection))[1:] == []
+    assert (await keys_in(connection, keyring))[1:] == []
     assert (await handler.handle(signal(key="next"))).position == 2
 
 
 async def test_a_service_starts_while_its_database_is_down(
-    wire: Wire, pool: Pool, store: PostgresEventStore, connection: Connection
+    wire: Wire, keyring: Keyring, store: PostgresEventStore, connection: Connection
 ) -> None:
     """It records what it accepted as soon as the database is up."""
     wire.is_down = True
     settings = settings_for(wire.dsn)
-    async with CommandHandler(store, IdentityLoader(pool), settings) as handler:
+    async with CommandHandler(store, keyring, settings) as handler:
         handling = asyncio.create_task(handler.handle(signal(key="key")))
         with pytest.raises(StoreUnavailable):
             await store.last_position()
         assert not handling.done()
         wire.is_down = False
         assert await handling == Receipt(Position(1), is_new=True)
-    assert await keys_in(connection) == ["key"]
+    assert await keys_in(connection, keyring) == ["key"]
 
 
 async def test_a_read_only_database_is_no_place_to_record(
-    dsn: str, handler: CommandHandler, connection: Connection, wire: Wire
+    dsn: str,
+    handler: CommandHandler,
+    keyring: Keyring,
+    connection: Connection,
+    wire: Wire,
 ) -> None:
     """Nothing is acknowledged, and the service recovers without a restart."""
     name = urlsplit(dsn).path[1:]
@@ -229,7 +248,7 @@ async def test_a_read_only_database_is_no_place_to_record(
     same = signal(key="key")
     with pytest.raises(StoreUnavailable, match="read-only"):
         await handler.handle(same)
-    assert (await keys_in(connection))[1:] == []
+    assert (await keys_in(connection, keyring))[1:] == []
     await connection.execute(f"ALTER DATABASE {name} RESET ALL")
     assert await handler.handle(same) == Receipt(Position(2), is_new=True)
 
@@ -311,10 +330,10 @@ async def test_a_connection_that_is_terminated_while_idle_is_an_outage(
 
 
 async def test_nothing_acknowledged_is_lost_on_a_bad_wire(
-    handler: CommandHandler, connection: Connection, wire: Wire
+    handler: CommandHandler, keyring: Keyring, connection: Connection, wire: Wire
 ) -> None:
     """Whatever is cut at whatever moment, each signal is there once, or refused."""
-    keys = [f"key {n}" for n in range(200)]
+    keys = NAMES[1:]
     waiting = set(keys)
 
     async def send(n: int, key: str) -> bool:
@@ -332,7 +351,7 @@ async def test_nothing_acknowledged_is_lost_on_a_bad_wire(
         await eventually(partial(has_at_most, rest, waiting))
         wire.lose("answer" if rest % 40 else "request", times=1)
     acknowledged = await asyncio.gather(*sending)
-    there = (await keys_in(connection))[1:]
+    there = (await keys_in(connection, keyring))[1:]
     assert len(there) == len(set(there))
     missing = [
         k for k, a in zip(keys, acknowledged, strict=True) if a and k not in there

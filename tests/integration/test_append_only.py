@@ -5,11 +5,11 @@ from uuid import UUID
 
 import asyncpg
 import pytest
-from builders import entry
+from builders import entry, signal_key
 
 from ledger.domain.ids import Position, SubjectId
 from ledger.settings import Settings
-from ledger.store.database import Connection, Pool, connect, open_pool
+from ledger.store.database import Connection, connect, open_pool
 from ledger.store.event_store import Appended
 from ledger.store.postgres import PostgresEventStore
 
@@ -35,10 +35,22 @@ CHANGES = [
     "TRUNCATE signal_keys",
     "DELETE FROM ledger_position",
     "TRUNCATE ledger_position",
-    "UPDATE identity_key SET secret = sha256('')",
     "DELETE FROM identity_key",
     "TRUNCATE identity_key",
+    "TRUNCATE subject_keys",
+    "UPDATE erased_subjects SET status = 'unknown'",
+    "DELETE FROM erased_subjects",
+    "TRUNCATE erased_subjects",
 ]
+
+GUARDED = (
+    "ledger_events",
+    "signal_keys",
+    "ledger_position",
+    "identity_key",
+    "subject_keys",
+    "erased_subjects",
+)
 
 
 async def refusal_of(connection: Connection, statement: str) -> str:
@@ -67,7 +79,7 @@ async def test_without_its_trigger_an_event_can_be_changed(
     """So it is the trigger that refuses, and the test above can fail."""
     await store.append([entry(SOMEBODY)])
     disable = "ALTER TABLE {} DISABLE TRIGGER ALL"
-    for table in ("ledger_events", "signal_keys", "ledger_position", "identity_key"):
+    for table in GUARDED:
         await connection.execute(disable.format(table))
     said = {each: await refusal_of(connection, each) for each in CHANGES}
     assert set(said.values()) == {""}
@@ -80,8 +92,8 @@ async def test_without_its_trigger_an_event_can_be_changed(
         (INSERT, (SOMEBODY, 2, 1), "ledger_events_notification_id_idx"),
         (INSERT, (OTHER, 0, 2), "ledger_events_version_starts_at_one"),
         (
-            "INSERT INTO signal_keys VALUES ('key', 2)",
-            (),
+            "INSERT INTO signal_keys VALUES ($1, 2)",
+            (signal_key("key"),),
             "signal_keys_signal_counts_once",
         ),
         ("INSERT INTO ledger_position VALUES (true, 1, now())", (), "position_pkey"),
@@ -90,6 +102,17 @@ async def test_without_its_trigger_an_event_can_be_changed(
             "UPDATE ledger_position SET position = NULL",
             (),
             'null value in column "position"',
+        ),
+        (
+            "INSERT INTO subject_keys VALUES ($1, '', '')",
+            (SOMEBODY,),
+            "subject_keys_subject_has_one",
+        ),
+        ("INSERT INTO identity_key VALUES (false, '', '')", (), "is_one_row"),
+        (
+            "INSERT INTO erased_subjects VALUES ($1, 'in', now(), 1)",
+            (SOMEBODY,),
+            "erased_subjects_status_is_known",
         ),
     ],
 )
@@ -115,21 +138,18 @@ async def role(connection: Connection) -> AsyncIterator[str]:
     await connection.execute(f"DROP OWNED BY {name}; DROP ROLE {name}")
 
 
-async def pool_as(dsn: str, role: str) -> Pool:
-    """Connections with the rights of a role."""
-    settings = {"role": role}
-    return await asyncpg.create_pool(dsn, min_size=0, server_settings=settings)
-
-
 async def test_a_service_needs_no_more_than_select_and_insert_on_events(
-    dsn: str, connection: Connection, role: str
+    dsn: str, connection: Connection, settings: Settings, role: str
 ) -> None:
     """The rights that the documentation names are enough to record."""
     await connection.execute(
-        f"GRANT SELECT, INSERT ON ledger_events, signal_keys TO {role};"
+        "GRANT SELECT, INSERT ON ledger_events, signal_keys, subject_keys "
+        f"TO {role};"
+        f"GRANT SELECT ON evidence_keys TO {role};"
         f"GRANT SELECT, UPDATE ON ledger_position TO {role}"
     )
-    async with await pool_as(dsn, role) as pool:
+    as_role = f"{dsn}{'&' if '?' in dsn else '?'}role={role}"
+    async with await open_pool(as_role, settings, application="test") as pool:
         store = PostgresEventStore(pool)
         [outcome] = await store.append([entry(SOMEBODY)])
         assert isinstance(outcome, Appended)

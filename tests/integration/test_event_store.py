@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
-from builders import entry, signal
+from builders import MASTERS, entry, signal
 from conftest import eventually
 
 from ledger.command_handler import CommandHandler, Receipt
@@ -18,7 +18,7 @@ from ledger.errors import InvalidConsent, PositionMissing
 from ledger.settings import Settings
 from ledger.store.database import Connection, Pool, connect, open_pool
 from ledger.store.event_store import Appended, Duplicate, FromTheFuture
-from ledger.store.identity import IdentityLoader
+from ledger.store.keyring import Keyring
 from ledger.store.postgres import PostgresEventStore
 from ledger.store.statements import statement
 
@@ -41,7 +41,7 @@ async def all_of(store: PostgresEventStore) -> list[ConsentChanged]:
     """The ledger; that it has no gap is checked by reading it."""
     recorded = await store.read_after(Position(0), 10_000)
     assert [position for position, _ in recorded] == list(range(1, len(recorded) + 1))
-    return [event for _, event in recorded]
+    return [event for _, event in recorded if isinstance(event, ConsentChanged)]
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ async def handlers(
     async with AsyncExitStack() as stack:
         yield [
             await stack.enter_async_context(
-                CommandHandler(store, IdentityLoader(pool), settings)
+                CommandHandler(store, Keyring(pool, MASTERS), settings)
             )
             for store in stores
         ]
@@ -160,7 +160,9 @@ def one_entry() -> list[object]:
     """What the append's statement takes for one entry."""
     given = entry(somebody())
     columns = [[given.key], [given.subject_id], [given.version], [given.topic]]
-    return [*columns, [None], [given.tail], b"", b""]
+    data_key, master_key = given.data_key or (None, "")
+    keys = [[data_key], master_key, None, None]
+    return [*columns, [None], [given.tail], *keys, b"", b""]
 
 
 async def test_a_reader_that_polls_misses_nothing(dsn: str) -> None:

@@ -1,7 +1,11 @@
-"""A stock ``eventsourcing`` application opens the ledger and reads what we say."""
+"""A stock ``eventsourcing`` application opens the ledger and reads what we say.
+
+All but what is personal, which is sealed: for that it needs the keys, as we do.
+"""
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -14,10 +18,12 @@ from eventsourcing.application import AggregateNotFoundError, Application
 from eventsourcing.persistence import PersistenceError
 
 from ledger.domain.consent import Subject, evolve, nobody, overall, status_for
-from ledger.domain.ids import PhoneNumber, Position, Sender, SubjectId
+from ledger.domain.events import ConsentChanged
+from ledger.domain.ids import PhoneNumber, Position, Sealed, Sender, SubjectId
 from ledger.store.codec import RecordedEvent
-from ledger.store.database import Connection, Pool
-from ledger.store.identity import Identity, IdentityLoader
+from ledger.store.database import Connection
+from ledger.store.identity import Identity
+from ledger.store.keyring import Keyring
 from ledger.store.postgres import PostgresEventStore
 
 OTHER_NUMBER: Final = PhoneNumber("+14155550101")
@@ -84,10 +90,19 @@ def subject_of(application: Application[UUID], subject_id: SubjectId) -> Subject
     return found
 
 
+def as_ours(event: ConsentChanged) -> ConsentChanged:
+    """The library's event, its sealed fields named as what they are."""
+    return replace(
+        event,
+        phone_number=Sealed(event.phone_number),
+        evidence=Sealed(event.evidence),
+    )
+
+
 @pytest.fixture
-async def identity(pool: Pool) -> Identity:
+async def identity(keyring: Keyring) -> Identity:
     """What makes the subject ids of this test's ledger."""
-    return await IdentityLoader(pool).load()
+    return await keyring.identity()
 
 
 @pytest.fixture
@@ -128,6 +143,21 @@ async def test_the_library_reads_the_whole_ledger(
 
 
 @pytest.mark.usefixtures("_history")
+async def test_the_library_reads_nothing_personal_without_keys(dsn: str) -> None:
+    """Number and evidence are opaque; status, sender, source and times are not."""
+    with stock(dsn) as application:
+        events: Any = [event for _, event in whole_ledger(application)]
+    for event in events:
+        assert (type(event.phone_number), type(event.evidence)) == (str, str)
+        shown = f"{event!r} {vars(event)}"
+        for personal in (NUMBER[1:], OTHER_NUMBER[1:], "stop texting", "example.com"):
+            assert personal not in shown
+    assert {event.sender for event in events} == {SENDER, OTHER_SENDER, "*"}
+    assert {event.source for event in events} == {"twilio.inbound", "api"}
+    assert len({event.phone_number for event in events}) == 16
+
+
+@pytest.mark.usefixtures("_history")
 @pytest.mark.parametrize("number", [NUMBER, OTHER_NUMBER])
 async def test_the_library_knows_a_person_as_our_api_does(
     dsn: str, client: Client, identity: Identity, number: PhoneNumber
@@ -149,15 +179,16 @@ async def test_the_library_knows_a_person_as_our_api_does(
 
 @pytest.mark.usefixtures("_history")
 async def test_the_library_reads_a_history_as_our_api_does(
-    dsn: str, client: Client, identity: Identity
+    dsn: str, client: Client, identity: Identity, keyring: Keyring
 ) -> None:
-    """Status, times and evidence of every event."""
+    """Status and times of every event; its evidence, who has the keys."""
     path = f"/PhoneNumbers/{NUMBER}/history?minPosition=16"
     answer = await client.get(path, headers=bearer())
     said = (await answer.json())["events"]
     with stock(dsn) as application:
         stream: Any = list(application.events.get(identity.subject_id(NUMBER)))
     assert [event.version for event in stream] == list(range(1, 11))
+    opened = await keyring.opened(list(map(as_ours, stream)))
     assert [
         (
             event.status,
@@ -165,9 +196,9 @@ async def test_the_library_reads_a_history_as_our_api_does(
             event.sender,
             event.occurred_at,
             event.recorded_at,
-            event.evidence,
+            personal.evidence,
         )
-        for event in stream
+        for event, personal in zip(stream, opened, strict=True)
     ] == [
         (
             each["status"],

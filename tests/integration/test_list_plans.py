@@ -3,6 +3,8 @@
 import itertools
 import json
 from collections.abc import Iterator
+from datetime import datetime
+from importlib.resources import files
 from typing import Any
 
 import pytest
@@ -12,9 +14,11 @@ from ledger.api.lists import list_call
 from ledger.api.query import parse_query
 from ledger.store.database import Connection
 
+FIRST_UPDATE = files("ledger.api").joinpath("sql", "find_first_update.sql").read_text()
 ROWS = 20_000
 MIDDLE = "%2B14150010000"
 TIME = "2026-01-03T00:00:00Z"
+TIMES = ("2025-01-01T00:00Z", "2026-01-01T00:01Z", TIME, "2027-01-01T00:00Z")
 LISTS = [
     ("", "by_status"),
     ("status=in", "by_status"),
@@ -29,8 +33,6 @@ LISTS = [
     ("status=out&sort(-since)", "by_since"),
     (f"since=ge={TIME}", "by_since"),
     (f"since=lt={TIME}&sort(-since)", "by_since"),
-    (f"updatedSince={TIME}", "by_position"),
-    (f"updatedSince={TIME}&sort(-position)", "by_position"),
     ("sender=MG1", "by_sender"),
     (f"sender=MG2&status=out&phoneNumber=gt={MIDDLE}", "by_sender"),
     ("sender=MG1&phoneNumber=sw=%2B1415001&sort(-phoneNumber)", "by_sender"),
@@ -73,6 +75,28 @@ async def test_a_page_costs_as_much_as_it_has_rows(table: Connection) -> None:
             assert rows_touched(nodes) <= 2 * (limit + 2), raw
 
 
+async def test_the_first_update_since_a_time_is_found_by_few_rows(
+    table: Connection,
+) -> None:
+    """Two for each halving of the positions, and it is the right one."""
+    for mode, cost in itertools.product(MODES, COSTS):
+        await table.execute(f"SET plan_cache_mode = {mode}")
+        await table.execute(f"SET random_page_cost = {cost}")
+        for since in TIMES:
+            await table.execute(f"PREPARE listed AS {FIRST_UPDATE}")
+            literal = f"'{since}'"
+            nodes = await scanned(table, literal)
+            indexes = {index_of(n) for n in nodes if "CTE Name" not in n}
+            assert indexes == {"phone_numbers_v1_by_position"}, nodes
+            at = datetime.fromisoformat(since)
+            found = await table.fetchval(FIRST_UPDATE, at)
+            right = "SELECT {} FROM phone_numbers_v1 WHERE updated_at {} $1"
+            first = await table.fetchval(right.format("min(position)", ">="), at)
+            last = await table.fetchval(right.format("max(position)", "<"), at)
+            assert (last or -1) < found <= (first or found)
+            assert rows_touched(nodes) <= 2 * 3 * 20
+
+
 async def test_one_plan_serves_every_size_of_page(connection: Connection) -> None:
     """Left to itself, PostgreSQL soon plans a list no more."""
     await fill(connection, ROWS)
@@ -91,6 +115,11 @@ async def explained(connection: Connection, raw: str) -> list[dict[str, Any]]:
     statement, arguments = list_call(parse_query(raw))
     await connection.execute(f"PREPARE listed AS {statement}")
     literals = ", ".join([await quoted(connection, value) for value in arguments])
+    return await scanned(connection, literals)
+
+
+async def scanned(connection: Connection, literals: str) -> list[dict[str, Any]]:
+    """The scans of the prepared statement's plan, which is forgotten then."""
     plan = await connection.fetchval(
         f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) EXECUTE listed ({literals})"
     )

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 
 import asyncpg
 import pytest
-from builders import ACCOUNT_SID, AUTH_TOKEN, NUMBER, entry
+from builders import ACCOUNT_SID, AUTH_TOKEN, MASTERS, NUMBER, entry
 from conftest import at_database
 
 from ledger.domain.ids import Position
@@ -17,7 +17,7 @@ from ledger.errors import SchemaMismatch
 from ledger.migrations import check_schema, migrate, migrations
 from ledger.settings import Settings
 from ledger.store.database import Connection, open_pool
-from ledger.store.identity import IdentityLoader
+from ledger.store.keyring import Keyring
 from ledger.store.postgres import PostgresEventStore
 from projections.app import migrate_all
 
@@ -69,7 +69,10 @@ async def test_an_empty_database_is_brought_to_this_release(
     assert await rows_of(empty, APPLIED) == expected
     await check_schema(empty)
     async with await open_pool(empty_dsn, settings, application="test") as pool:
-        identity, store = await IdentityLoader(pool).load(), PostgresEventStore(pool)
+        identity, store = (
+            await Keyring(pool, MASTERS).identity(),
+            PostgresEventStore(pool),
+        )
         await store.append([entry(identity.subject_id(NUMBER))])
         assert await store.last_position() == 1
 
@@ -77,10 +80,11 @@ async def test_an_empty_database_is_brought_to_this_release(
 async def test_doing_it_again_changes_nothing(empty: Connection) -> None:
     """Neither the schema nor the secret of the subject ids."""
     await migrate_all(empty)
-    secret = await empty.fetchval("SELECT secret FROM identity_key")
+    identity = await Keyring(empty, MASTERS).identity()
     tables = await rows_of(empty, TABLES)
     assert await migrate_all(empty) == []
-    assert await empty.fetchval("SELECT secret FROM identity_key") == secret
+    again = await Keyring(empty, MASTERS).identity()
+    assert again.subject_id(NUMBER) == identity.subject_id(NUMBER)
     assert await rows_of(empty, TABLES) == tables
 
 
@@ -153,27 +157,38 @@ async def test_an_older_schema_is_refused_with_what_to_run(empty: Connection) ->
         await check_schema(empty)
 
 
+async def test_a_database_of_an_unreleased_version_is_refused(
+    empty: Connection,
+) -> None:
+    """Its tables have other columns under the same number: nothing is guessed."""
+    await migrate_all(empty)
+    await empty.execute(
+        "UPDATE schema_migrations SET name = '0001_events.sql' WHERE number = 1"
+    )
+    for refused in (migrate, check_schema):
+        with pytest.raises(SchemaMismatch, match=r"0001_events\.sql.*LEDGER_DATA_DIR"):
+            await refused(empty)
+    assert await rows_of(empty, LOCKS) == []
+
+
 async def test_a_step_that_fails_leaves_nothing_behind(empty: Connection) -> None:
     """The steps before it stay, the lock is free, and it can be tried again."""
-    await empty.execute("CREATE TABLE identity_key (in_the_way text)")
+    await empty.execute("CREATE TABLE api_keys (in_the_way text)")
     with pytest.raises(asyncpg.DuplicateTableError):
         await migrate(empty)
     assert await rows_of(empty, APPLIED) == [(1, NAMES[0])]
-    assert await empty.fetchval("SELECT to_regclass('api_keys')") is None
-    await empty.execute("DROP TABLE identity_key")
+    await empty.execute("DROP TABLE api_keys")
     assert await migrate(empty) == NAMES[1:]
     await check_schema(empty)
 
 
 async def test_each_database_has_a_secret_of_its_own(
-    empty: Connection, connection: Connection
+    empty: Connection, keyring: Keyring
 ) -> None:
-    """One ledger's subject ids say nothing of another's."""
+    """One ledger's subject ids say nothing of another's, with one master key too."""
     await migrate(empty)
-    read = "SELECT secret FROM identity_key"
-    secrets = [await empty.fetchval(read), await connection.fetchval(read)]
-    assert len(set(secrets)) == 2
-    assert [len(secret) for secret in secrets] == [32, 32]
+    identities = [await Keyring(empty, MASTERS).identity(), await keyring.identity()]
+    assert len({identity.subject_id(NUMBER) for identity in identities}) == 2
 
 
 async def test_the_ledger_begins_at_position_zero(

@@ -5,26 +5,27 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Final
+from uuid import uuid4
 
 import orjson
 import pytest
-from builders import NUMBER, signal
+from builders import MASTERS, NUMBER, signal, subject_key
 from conftest import eventually, settings_for
 from wire import Wire
 
 from ledger.command_handler import CommandHandler
+from ledger.domain.ids import SubjectId, Version
 from ledger.errors import StoreUnavailable
 from ledger.settings import Settings
-from ledger.store.codec import RecordedEvent
 from ledger.store.database import Connection, Pool, open_pool, translated
-from ledger.store.identity import IdentityLoader
+from ledger.store.keyring import Keyring
 from ledger.store.postgres import PostgresEventStore
 from ledger.store.subscription import Doorbell
 from projections import worker as worker_module
 from projections.consent_history import ConsentHistory
 from projections.phone_numbers import PhoneNumbers
-from projections.projection import Projection, create_tables
-from projections.worker import Worker
+from projections.projection import Batch, Projection, create_tables
+from projections.worker import Means, Worker
 
 LONG: Final = 60.0
 TOPIC: Final = "ledger.domain.events:ConsentChanged"
@@ -37,8 +38,7 @@ STATE: Final[dict[str, object]] = {
     "source": "import",
     "matched_by": "explicit",
     "actor": "test",
-    "phone_number": NUMBER,
-    "evidence": {},
+    "evidence": "2026-01-01.c2VhbGVk",
 }
 TO_COME: Final = {"_type_": "datetime_iso", "_data_": "2026-01-02T00:00:00+00:00"}
 # What no release of ours writes, and how each projection takes it.
@@ -46,7 +46,7 @@ POISONS: Final[dict[str, tuple[str, dict[str, object] | None, str]]] = {
     "unknown topic": ("ledger.domain.events:Unheard", STATE, "UnknownEvent"),
     "later version": (TOPIC, STATE | {"class_version": 9}, "UnknownEvent"),
     "no JSON": (TOPIC, None, "JSONDecodeError"),
-    "no person": (TOPIC, {"status": "in"}, "AttributeError"),
+    "no person": (TOPIC, {"status": "in"}, "KeyError"),
     "no time": (TOPIC, STATE | {"occurred_at": None}, "Error"),
 }
 
@@ -58,10 +58,10 @@ class Bench:
         self, projection: Projection, pool: Pool, bell: Doorbell, settings: Settings
     ) -> None:
         self.projection = projection
-        self.store = PostgresEventStore(pool)
         self._pool = pool
-        worker = Worker(projection, self.store, pool, bell, settings)
-        self.task = asyncio.create_task(worker.run())
+        store, keyring = PostgresEventStore(pool), Keyring(pool, MASTERS)
+        means = Means(pool, store, keyring, bell, settings)
+        self.task = asyncio.create_task(Worker((projection,), means).run())
 
     async def state(self) -> tuple[int, str | None]:
         """How far it is, and why it does not go on."""
@@ -113,7 +113,7 @@ async def append(pool: Pool, count: int) -> None:
     """``count`` signals of one number."""
     settings = Settings.from_mapping({})
     store = PostgresEventStore(pool)
-    async with CommandHandler(store, IdentityLoader(pool), settings) as handler:
+    async with CommandHandler(store, Keyring(pool, MASTERS), settings) as handler:
         signals = [signal(status="in" if n % 2 else "out") for n in range(count)]
         await asyncio.gather(*map(handler.handle, signals))
 
@@ -121,13 +121,22 @@ async def append(pool: Pool, count: int) -> None:
 async def poison(
     connection: Connection, topic: str, state: dict[str, object] | None
 ) -> int:
-    """Put an event into the ledger that our store would not; its position."""
+    """Put an event into the ledger that our store would not; its position.
+
+    Of somebody with a key: an event without one is taken for an erased person's.
+    """
+    subject_id = SubjectId(uuid4())
+    key = subject_key(subject_id)
+    sealed = key.seal_number(NUMBER, subject_id, Version(1))
+    await connection.execute(
+        "INSERT INTO subject_keys VALUES ($1, $2, $3)", subject_id, *key.wrapped
+    )
     await connection.execute(
         "INSERT INTO ledger_events (originator_id, originator_version, topic, state, "
-        "notification_id) SELECT gen_random_uuid(), 1, $1, $2, position + 1 "
-        "FROM ledger_position",
+        "notification_id) SELECT $1, 1, $2, $3, position + 1 FROM ledger_position",
+        subject_id,
         topic,
-        b"{" if state is None else orjson.dumps(state),
+        b"{" if state is None else orjson.dumps({"phone_number": sealed} | state),
     )
     update = "UPDATE ledger_position SET position = position + 1 RETURNING position"
     return int(await connection.fetchval(update))
@@ -231,11 +240,9 @@ class Faulty(ConsentHistory):
     def __init__(self, failures: int) -> None:
         self.failures = failures
 
-    async def apply(
-        self, connection: Connection, events: Sequence[RecordedEvent]
-    ) -> None:
+    async def apply(self, connection: Connection, batch: Batch) -> None:
         """What was written must be rolled back with the checkpoint."""
-        await super().apply(connection, events)
+        await super().apply(connection, batch)
         if self.failures > 0:
             self.failures -= 1
             raise RuntimeError("made by a test")
@@ -380,3 +387,15 @@ async def test_an_idle_worker_says_that_it_runs(
 async def test_tables_are_made_once(connection: Connection) -> None:
     """What they hold stays."""
     assert await create_tables(connection, [PhoneNumbers(), ConsentHistory()]) == []
+
+
+@pytest.mark.parametrize(("is_durable", "commit"), [(True, "on"), (False, "off")])
+async def test_a_pool_waits_for_the_disk_unless_its_tables_can_be_built_again(
+    dsn: str, *, is_durable: bool, commit: str
+) -> None:
+    """Whatever the server's default is."""
+    settings = settings_for(dsn)
+    async with await open_pool(
+        dsn, settings, application="test", is_durable=is_durable
+    ) as pool:
+        assert await pool.fetchval("SHOW synchronous_commit") == commit

@@ -15,7 +15,7 @@ import pytest
 import requests
 import schemathesis
 from aiohttp import web
-from builders import NUMBER, bearer
+from builders import MASTERS, NUMBER, bearer
 from conftest import at_database, settings_for
 from schemathesis.checks import not_a_server_error
 from schemathesis.config import (
@@ -37,10 +37,11 @@ from ledger.api.openapi import document
 from ledger.app import make_app
 from ledger.settings import Settings
 from ledger.store.database import open_pool
+from ledger.store.keyring import Keyring
 from ledger.store.postgres import PostgresEventStore
 from ledger.store.subscription import Doorbell
 from projections.app import PROJECTIONS
-from projections.worker import Worker
+from projections.worker import Means, Worker
 
 EXAMPLES_MAX: Final = 15
 CHECKS: Final = [
@@ -130,19 +131,14 @@ class _Service(threading.Thread):
             await open_pool(self._dsn, self._settings, application="test") as pool,
             Doorbell(self._dsn, "ledger_events", poll_seconds=0.1) as bell,
         ):
-            store = PostgresEventStore(pool)
-            workers = [
-                asyncio.create_task(
-                    Worker(projection, store, pool, bell, self._settings).run()
-                )
-                for projection in PROJECTIONS
-            ]
+            store, keyring = PostgresEventStore(pool), Keyring(pool, MASTERS)
+            means = Means(pool, store, keyring, bell, self._settings)
+            running = asyncio.create_task(Worker(PROJECTIONS, means).run())
             await bell.listening.wait()
             self.ready.set()
             await self._stopping.wait()
-            for worker in workers:
-                worker.cancel()
-            await asyncio.gather(*workers, return_exceptions=True)
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
         await runner.cleanup()
 
 

@@ -1,22 +1,28 @@
-"""Laws of the stored form: nothing is lost, and it is the library's own form."""
+"""Laws of the stored form: nothing is lost, and it is the library's own form.
+
+What is personal is sealed in it, so an event is compared with it as who has the key
+does: sealed where it is stored, open where it is asked what was said.
+"""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from builders import entry
+from builders import DAY, entry, signal_key, subject_key
 from eventsourcing.application import Application
 from eventsourcing.persistence import StoredEvent
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from ledger.domain.events import ConsentChanged
-from ledger.domain.ids import PhoneNumber, Sender, SubjectId
+from ledger.domain.ids import PhoneNumber, Sealed, Sender, SubjectId
 from ledger.store.codec import STATE_HEAD, STATE_MIDDLE, StoredRow, decode, encode
 from ledger.store.database import Pool
 from ledger.store.event_store import Appended
 from ledger.store.postgres import PostgresEventStore
+from ledger.store.sealing import open_evidence
 
 SUBJECT = SubjectId(UUID(int=7))
 STORED = (
@@ -88,7 +94,7 @@ def state_of(event: ConsentChanged) -> bytes:
     proposal: Any = event
     times = (event.recorded_at.isoformat(), event.occurred_at.isoformat())
     recorded_at, occurred_at = (time.encode() for time in times)
-    tail = encode("", proposal).tail
+    tail = encode(signal_key(""), proposal, subject_key(SUBJECT), DAY).tail
     return STATE_HEAD + recorded_at + STATE_MIDDLE + occurred_at + tail
 
 
@@ -103,26 +109,49 @@ def as_stock(row: StoredRow) -> object:
     return MAPPER.to_domain_event(StoredEvent(*row[:4]))
 
 
+def read(row: StoredRow) -> ConsentChanged:
+    """The event in a row, as we read it."""
+    event = decode(row).event
+    assert isinstance(event, ConsentChanged)
+    return event
+
+
+def opened(event: ConsentChanged) -> ConsentChanged:
+    """The event as who has its subject's key and the day's reads it."""
+    number, sealed = event.phone_number, event.evidence
+    assert isinstance(number, Sealed)
+    assert isinstance(sealed, Sealed)
+    key, where = subject_key(event.subject_id), (event.subject_id, event.version)
+    evidence = open_evidence(sealed, key.evidence_secret(DAY), *where)
+    return replace(
+        event, phone_number=key.open_number(number, *where), evidence=evidence
+    )
+
+
 @given(events)
 def test_an_event_comes_back_as_it_was_stored(event: ConsentChanged) -> None:
     """Whatever text and evidence it holds."""
-    assert decode(row_of(event, state_of(event))).event == event
+    assert opened(read(row_of(event, state_of(event)))) == event
 
 
 @given(events)
 def test_the_library_reads_what_we_store(event: ConsentChanged) -> None:
-    """With its default transcodings and nothing of ours but the class."""
-    read = as_stock(row_of(event, state_of(event)))
-    assert read == event
-    assert type(read) is ConsentChanged
+    """With its default transcodings, nothing of ours but the class, and no key."""
+    row = row_of(event, state_of(event))
+    stock = as_stock(row)
+    assert stock == read(row)
+    assert type(stock) is ConsentChanged
+    assert isinstance(stock.phone_number, str)
+    assert isinstance(stock.evidence, str)
 
 
 @given(events)
 def test_we_read_what_the_library_stores(event: ConsentChanged) -> None:
     """So a ledger that the library wrote could be taken over."""
-    stored = MAPPER.to_stored_event(event)
+    sealed = read(row_of(event, state_of(event)))
+    stored = MAPPER.to_stored_event(sealed)
     assert stored.topic == "ledger.domain.events:ConsentChanged"
-    assert decode(row_of(event, stored.state)).event == event
+    assert decode(row_of(event, stored.state)).event == sealed
 
 
 @settings(
@@ -149,9 +178,9 @@ async def test_what_postgres_joins_is_read_by_us_and_by_the_library(
     row = await pool.fetchrow(STORED, outcome.position)
     assert row is not None
     stored = StoredRow(*row)
-    position, event = decode(stored)
-    assert (position, as_stock(stored)) == (outcome.position, event)
+    event = read(stored)
+    assert (stored.notification_id, as_stock(stored)) == (outcome.position, event)
     assert (event.occurred_at, event.recorded_at) == (occurred_at, outcome.recorded_at)
     assert event.subject_id == subject
     for name, value in content.items():
-        assert getattr(event, name) == value
+        assert getattr(opened(event), name) == value

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from aiohttp import web
 from api_steps import path_of, text
-from builders import bearer
+from builders import MASTERS, bearer
 from conftest import Client, settings_for
 from pydantic import ValidationError
 from tidy.repository import DOCS, ROOT, blocks, page
@@ -25,10 +25,11 @@ from ledger.migrations import check_schema
 from ledger.reports import read_status
 from ledger.settings import Settings
 from ledger.store.database import Connection, open_pool
+from ledger.store.keyring import Keyring
 from ledger.store.postgres import PostgresEventStore
 from ledger.store.subscription import Doorbell
 from projections.app import PROJECTIONS
-from projections.worker import Worker
+from projections.worker import Means, Worker
 
 SERVICES: Final = ("database", "migrate", "roles", "web", "projector")
 OURS: Final = ("migrate", "web", "projector")
@@ -45,13 +46,49 @@ ATTACKS: Final = (
     "UPDATE signal_keys SET position = 0",
     "DELETE FROM signal_keys",
     "DELETE FROM ledger_position",
-    "UPDATE identity_key SET secret = ''",
+    "UPDATE identity_key SET wrapped_key = ''",
+    "DELETE FROM identity_key",
+    "UPDATE subject_keys SET wrapped_key = ''",
+    "DELETE FROM subject_keys",
+    "UPDATE evidence_keys SET wrapped_key = ''",
+    "DELETE FROM evidence_keys",
+    "INSERT INTO kept_evidence_keys VALUES (gen_random_uuid(), '', '', '')",
+    "DELETE FROM kept_evidence_keys",
+    "INSERT INTO erased_subjects VALUES (gen_random_uuid(), 'unknown', now(), 1)",
+    "UPDATE erased_subjects SET status = 'unknown'",
+    "DELETE FROM erased_subjects",
     "INSERT INTO api_keys VALUES ('mine', '', 'admin')",
     "UPDATE api_keys SET revoked_at = NULL",
-    "DELETE FROM phone_numbers_v1",
     "UPDATE consent_history_v1 SET status = 'in'",
+    # An erasure goes through the projections by name.
+    "UPDATE projections SET name = 'another'",
+    "DELETE FROM projections",
     "DELETE FROM schema_migrations",
 )
+ERASE: Final = "SELECT erase_subject_v1($1, 1, 'unknown', now(), '', '', '', '')"
+# What one role may, and the others may not.
+ATTACKS_BY_ROLE: Final = {
+    "ledger_web": (
+        "DELETE FROM phone_numbers_v1",
+        "SELECT phone_numbers_v1_erase(gen_random_uuid())",
+    ),
+    "ledger_projector": (
+        "INSERT INTO ledger_events VALUES (gen_random_uuid(), 1, '', '', 1)",
+        "INSERT INTO subject_keys VALUES (gen_random_uuid(), '', '')",
+        "SELECT * FROM evidence_keys",
+        "SELECT * FROM kept_evidence_keys",
+        ERASE.replace("$1", "gen_random_uuid()"),
+    ),
+    "ledger_auditor": (
+        "SELECT * FROM identity_key",
+        "SELECT * FROM subject_keys",
+        "SELECT * FROM evidence_keys",
+        "SELECT * FROM kept_evidence_keys",
+        "SELECT * FROM phone_numbers_v1",
+        ERASE.replace("$1", "gen_random_uuid()"),
+    ),
+}
+MASTER_KEY_MOUNTED: Final = "/run/secrets/master_key"
 
 _VARIABLE: Final = re.compile(r"\$\{(\w+)(?::[-?][^}]*)?\}")
 
@@ -119,12 +156,33 @@ def test_a_missing_secret_is_named() -> None:
     explained = set(re.findall(r"\$\{(\w+):\?[^}]{10,}\}", text_of_file))
     optional = set(re.findall(r"\$\{(\w+):-[^}]*\}", text_of_file))
     assert used == explained | optional
+    # Compose refuses to start where the variable of a secret is not set.
+    secrets = yaml.safe_load(text_of_file)["secrets"].values()
+    explained |= {secret["environment"] for secret in secrets}
     [example] = [
         block
         for block in blocks(page("how-to/deploy.md"), "sh")
         if "cat > .env" in block
     ]
     assert explained <= set(re.findall(r"^(\w+)=", example, re.MULTILINE))
+
+
+def test_the_master_key_is_mounted_and_never_a_variable(
+    services: dict[str, Any],
+) -> None:
+    """Readable by the image's user alone, and mounted only for who needs it."""
+    [user] = re.findall(r"^USER (\d+)$", _dockerfile(), re.MULTILINE)
+    for name, service in services.items():
+        environment = service["environment"]
+        assert "LEDGER_MASTER_KEY" not in environment
+        if name in {"web", "projector"}:
+            assert environment["LEDGER_MASTER_KEY_FILE"] == MASTER_KEY_MOUNTED
+            [mounted] = service["secrets"]
+            assert (mounted["uid"], mounted["mode"]) == (user, "0o400")
+            assert MASTER_KEY_MOUNTED.endswith(f"/{mounted['source']}")
+        else:
+            assert "LEDGER_MASTER_KEY_FILE" not in environment
+            assert "secrets" not in service
 
 
 def test_every_service_that_stays_is_checked_and_restarted(
@@ -208,34 +266,50 @@ async def roles(connection: Connection) -> AsyncIterator[None]:
 async def test_the_service_needs_no_more_than_its_roles(
     dsn: str, aiohttp_client: Application
 ) -> None:
-    """A STOP is recorded, projected and read, each by the role that does it."""
+    """A STOP is recorded, projected, read and erased, each by the role that does it."""
     web_dsn, projector_dsn = (as_role(dsn, role) for role in ROLES[:2])
     client = await aiohttp_client(await make_app(web_dsn, settings_for(web_dsn)))
     await text(client, "STOP")
-    settings = settings_for(projector_dsn)
-    bell = Doorbell(projector_dsn, "ledger_events", poll_seconds=1)
-    async with await open_pool(projector_dsn, settings, application="test") as pool:
-        for projection in PROJECTIONS:
-            store = PostgresEventStore(pool)
-            await Worker(projection, store, pool, bell, settings).catch_up()
+    await catch_up_as(projector_dsn)
     for path in (path_of(), path_of(rest="/history"), "/PhoneNumbers/"):
         response = await client.get(path, headers=bearer())
         assert response.status == 200, path
         assert '"out"' in await response.text()
     assert (await client.get("/readyz")).status == 200
-    # What the projector's health check runs.
-    connection = await asyncpg.connect(projector_dsn)
-    await check_schema(connection)
-    assert (await read_status(connection)).is_well
-    await connection.close()
+    # What every process and the projector's health check begin with.
+    for started in (web_dsn, projector_dsn):
+        connection = await asyncpg.connect(started)
+        await check_schema(connection)
+        await Keyring(connection, MASTERS).check()
+        assert (await read_status(connection)).is_well
+        await connection.close()
+    erased = await client.delete(path_of(rest="?reason=asked"), headers=bearer())
+    assert erased.status == 200, await erased.text()
+    await text(client, "START")
+    await catch_up_as(projector_dsn)
+    answer = await client.get(path_of(), headers=bearer())
+    assert '"in"' in await answer.text()
+
+
+async def catch_up_as(dsn: str) -> None:
+    """Bring the projections up to date with the rights of a role."""
+    settings = settings_for(dsn)
+    bell = Doorbell(dsn, "ledger_events", poll_seconds=1)
+    async with await open_pool(dsn, settings, application="test") as pool:
+        store, keyring = PostgresEventStore(pool), Keyring(pool, MASTERS)
+        means = Means(pool, store, keyring, bell, settings)
+        await Worker(PROJECTIONS, means).catch_up()
 
 
 @pytest.mark.usefixtures("roles")
 @pytest.mark.parametrize("role", ROLES)
 async def test_a_role_cannot_change_what_was_recorded(dsn: str, role: str) -> None:
-    """No role that runs all day may change the ledger, its keys or the history."""
+    """No role that runs all day may change the ledger, its keys or the history.
+
+    The auditor has no keys, and the projector none that open evidence.
+    """
     connection = await asyncpg.connect(as_role(dsn, role))
-    for statement in ATTACKS:
+    for statement in (*ATTACKS, *ATTACKS_BY_ROLE[role]):
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await connection.execute(statement)
     await connection.close()

@@ -35,7 +35,7 @@ from ledger.api.operations.operation import Operation
 from ledger.api.operations.table import OPERATIONS
 from ledger.app import make_app
 from ledger.domain.classify import HELP_WORDS, IN_WORDS, OUT_WORDS, MatchedBy
-from ledger.domain.events import ConsentChanged
+from ledger.domain.events import LedgerEvent
 from ledger.domain.signals import Source
 from ledger.settings import Settings
 from ledger.store.database import Connection
@@ -104,16 +104,35 @@ def test_what_a_route_takes_and_answers_is_documented(operation: Operation) -> N
 
 
 def test_every_field_of_an_event_is_documented() -> None:
-    """The page of events has each field, by both of its names, and each value."""
+    """The page of events has each kind, each of its fields, and each value."""
     text = page("reference/events.md")
-    fields = list(rows(sections(text, level=2)["Fields"]))
-    assert {cells[0] for cells in fields} == {
-        field.name for field in dataclasses.fields(ConsentChanged)
-    }
-    shown = {str(f.alias) for f in HistoryEvent.model_fields.values()} - {"position"}
-    assert {cells[1] for cells in fields} - {""} == shown | {"phoneNumber"}
+    by_heading = sections(text, level=2)
+    common = {field.name for field in dataclasses.fields(LedgerEvent)}
+    assert set(first_cells(by_heading["Fields of every event"])) == common
+    kinds = {kind.__name__: kind for kind in LedgerEvent.__subclasses__()}
+    for heading, body in by_heading.items():
+        described = [kinds.pop(word) for word in heading.split() if word in kinds]
+        if described:
+            known = {f.name for kind in described for f in dataclasses.fields(kind)}
+            assert set(first_cells(body)) == known - common, heading
+    assert kinds == {}
     for value in (*get_args(Source), *get_args(MatchedBy)):
         assert f"`{value}`" in text
+
+
+def test_every_field_of_a_history_is_documented() -> None:
+    """The page of events says what each is called in JSON."""
+    by_heading = sections(page("reference/events.md"), level=2)
+    fields = [
+        cells
+        for heading in ("Fields of every event", "ConsentChanged")
+        for cells in rows(by_heading[heading])
+    ]
+    shown = {str(f.alias) for f in HistoryEvent.model_fields.values()} - {
+        "position",
+        "evidenceErased",
+    }
+    assert {cells[1] for cells in fields} - {""} == shown | {"phoneNumber"}
 
 
 def test_every_command_is_documented() -> None:

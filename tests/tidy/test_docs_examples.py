@@ -16,7 +16,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 from api_steps import text
-from builders import ACCOUNT_SID, ADMIN_KEY, NUMBER, PATH, signed
+from builders import ADMIN_KEY, MASTER_KEY, NUMBER
 from conftest import Client
 from e2e.processes import COMMAND, Service, command_line, new_folder, running
 from tidy.repository import ROOT, blocks, page
@@ -29,13 +29,17 @@ SHOWN_COMMAND: Final = ".venv/bin/consent-ledger"
 
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 
+_SEALED: Final = re.compile(r"(\d{4}-\d\d-\d\d\.)?[A-Za-z0-9+/]{40,}={0,2}")
+
 Step = tuple[str, str]
 
 
 @pytest.fixture
 def service() -> Iterator[Service]:
     """A service that was just started for the first time."""
-    with new_folder() as folder, running(folder) as service:
+    # Without a master key: it makes one, as it does for a newcomer.
+    newcomer = {"LEDGER_MASTER_KEY": ""}
+    with new_folder() as folder, running(folder, newcomer) as service:
         yield service
 
 
@@ -77,32 +81,39 @@ async def test_an_export_of_harper_can_be_recorded(
 
 
 async def test_the_library_reads_as_the_page_shows(client: Client, dsn: str) -> None:
-    """The example reads every event, and each number's status, without our service."""
+    """The example reads every event without our service, and with a key whose it is."""
     await text(client, "STOP")
     await text(client, "START")
     [source] = blocks(page("how-to/read-with-eventsourcing.md"), "python")
     for name, value in _place(dsn).items():
         source = re.sub(f'"{name}": ".*"', f'"{name}": "{value}"', source)
-    printed = _run([sys.executable, "-W", "error", "-c", source]).splitlines()
-    assert [line.split()[0] for line in printed] == ["1", "2", NUMBER]
-    assert [line.split()[-1] for line in printed] == ["out", "in", "in"]
-    assert printed[-1] == f"{NUMBER} ['out', 'in'] in"
+    command = [sys.executable, "-W", "error", "-c", source]
+    sealed, opened = _run(command), _run(command, LEDGER_MASTER_KEY=MASTER_KEY)
+    for printed in (sealed, opened):
+        lines = printed.splitlines()
+        assert [line.split()[0] for line in lines[:4:2]] == ["1", "2"]
+        assert [line.split()[1] for line in lines[1:4:2]] == ["out", "in"]
+        assert lines[4].endswith(" ['ConsentChanged', 'ConsentChanged'] in")
+    assert NUMBER not in sealed
+    assert opened.count(f" {NUMBER} {{") == 2
 
 
 async def test_an_event_is_stored_as_the_page_shows(
     client: Client, connection: Connection
 ) -> None:
-    """The page's text, posted, is stored in the page's form, field by field."""
+    """A STOP is stored in the page's form, with what is personal sealed."""
     [shown] = blocks(page("reference/events.md"), "json")
     expected = json.loads(shown)
-    evidence = expected["evidence"]
-    evidence["AccountSid"] = ACCOUNT_SID
-    form = {name: value for name, value in evidence.items() if name != "channel"}
-    assert (await client.post(PATH, data=form, headers=signed(form))).status == 200
+    await text(client, "STOP")
     stored = json.loads(await connection.fetchval("SELECT state FROM ledger_events"))
     for name in ("timestamp", "occurred_at"):
         shown_time, time = expected[name].pop("_data_"), stored[name].pop("_data_")
         assert len(shown_time) == len(time)
+    for name in ("phone_number", "evidence"):
+        shown_box, box = expected.pop(name), stored.pop(name)
+        assert _SEALED.fullmatch(shown_box)
+        assert _SEALED.fullmatch(box)
+        assert ("." in shown_box) == ("." in box) == (name == "evidence")
     # As text, so that the order counts.
     assert json.dumps(stored) == json.dumps(expected)
 

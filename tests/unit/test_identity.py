@@ -42,3 +42,40 @@ def test_a_subject_id_is_a_uuid_of_version_8() -> None:
         (8, "specified in RFC 4122")
     }
     assert len(set(ids)) == 100
+
+
+def test_each_subject_of_a_person_has_an_id_of_its_own() -> None:
+    """Always the same one, so that an erased person is recognised, not remembered."""
+    identity = Identity(SECRET)
+    ids = [identity.subject_id(NUMBER, generation) for generation in range(20)]
+    assert len(set(ids)) == 20
+    assert ids == [Identity(SECRET).subject_id(NUMBER, n) for n in range(20)]
+    assert {each.version for each in ids} == {8}
+    assert ids[1] == UUID("68dae865-00fe-8e51-b534-297ba3e4bfe7")
+
+
+@pytest.mark.parametrize("ending", ["\0", "\x01", "1", "\x001", "ÿ1", "\udcff1"])
+def test_no_number_is_another_ones_later_subject(ending: str) -> None:
+    """However it ends: what is not E.164 is kept as it came, so it may be anything."""
+    identity = Identity(SECRET)
+    other = PhoneNumber(f"{NUMBER}{ending}")
+    assert identity.subject_id(other) != identity.subject_id(NUMBER, 1)
+
+
+def test_a_signals_key_is_always_the_same_and_its_own() -> None:
+    """In every process and every release, whatever it holds: a repeat is told by it."""
+    identity = Identity(SECRET)
+    keys = ["api:1", "api:2", "api:+14155550100", "", "\0", "\ud800", "😀" * 256]
+    made = [identity.signal_key(key) for key in keys]
+    assert made == [Identity(SECRET).signal_key(key) for key in keys]
+    assert len(set(made)) == len(keys)
+    assert {each.version for each in made} == {8}
+    assert made[0] == UUID("3dd9c65e-72d6-896e-9426-757aa8478210")
+
+
+def test_a_signals_key_does_not_tell_what_it_is_made_of() -> None:
+    """Without the secret nobody finds a phone number by trying all of them."""
+    made = {Identity(bytes([n]) * 32).signal_key(NUMBER) for n in range(100)}
+    assert len(made) == 100
+    identity = Identity(SECRET)
+    assert identity.signal_key(NUMBER) != identity.subject_id(NUMBER)

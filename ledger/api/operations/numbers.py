@@ -27,7 +27,7 @@ from ledger.api.operations.operation import (
     Refusals,
 )
 
-_NUMBER: Final = Parameter(
+NUMBER: Final = Parameter(
     name="number",
     place="path",
     required=True,
@@ -112,7 +112,7 @@ READING: Final = (
         "`Accept: text/event-stream`, every change to come.",
         roles=READ,
         parameters=(
-            _NUMBER,
+            NUMBER,
             Parameter(
                 name="sender",
                 place="query",
@@ -162,7 +162,7 @@ READING: Final = (
         "auditor and admin.",
         roles=READ,
         parameters=(
-            _NUMBER,
+            NUMBER,
             Parameter(
                 name="after",
                 place="query",

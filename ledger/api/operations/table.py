@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from ledger.api.operations.erasures import ERASING
 from ledger.api.operations.lists import LISTING
 from ledger.api.operations.numbers import READING, WRITING
 from ledger.api.operations.operation import Operation
@@ -12,6 +13,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     *READING,
     *LISTING,
     *WRITING,
+    *ERASING,
     *WEBHOOK,
     *SERVICE,
 )

@@ -1,8 +1,14 @@
--- Every event of a number, oldest first, after a position.
--- $1 phone_number text   $2 after position bigint   $3 limit bigint
-SELECT position, version, sender, status, previous_status, occurred_at, recorded_at,
-    source, matched_by, actor
-FROM consent_history_v1
-WHERE phone_number = $1 AND position > $2
-ORDER BY position
-LIMIT $3
+-- The consent events of a subject, oldest first, after a position; at least one row, with
+-- nulls where there are none, to say whether the subject was erased.
+-- $1 subject_id uuid   $2 after position bigint   $3 limit bigint
+SELECT e.subject_id IS NOT NULL AS erased,
+    h.position, h.version, h.sender, h.status, h.previous_status, h.occurred_at,
+    h.recorded_at, h.source, h.matched_by, h.actor
+FROM (VALUES ($1::uuid)) AS wanted (subject_id)
+LEFT JOIN erased_subjects AS e ON e.subject_id = wanted.subject_id
+LEFT JOIN LATERAL (
+    SELECT * FROM consent_history_v1 AS p
+    WHERE p.subject_id = wanted.subject_id AND p.position > $2
+        AND e.subject_id IS NULL
+    ORDER BY p.position LIMIT $3
+) AS h ON true

@@ -1,2 +1,2 @@
--- The number of the last step that was applied; 0 before the first.
-SELECT coalesce(max(number), 0) FROM schema_migrations
+-- The steps that were applied.
+SELECT number, name FROM schema_migrations ORDER BY number DESC

@@ -1,2 +1,2 @@
--- The secret of the subject ids.
-SELECT secret FROM identity_key
+-- The wrapped secret of the subject ids.
+SELECT wrapped_key, master_key FROM identity_key

@@ -1,6 +1,7 @@
--- Every event of every number, with both times; evidence stays with the event.
+-- Every consent event of every subject, with both times; what is personal stays with the
+-- event.
 CREATE TABLE consent_history_v1 (
-    phone_number text COLLATE "C" NOT NULL,
+    subject_id uuid NOT NULL,
     position bigint NOT NULL,
     version bigint NOT NULL,
     sender text NOT NULL,
@@ -11,7 +12,13 @@ CREATE TABLE consent_history_v1 (
     source text NOT NULL,
     matched_by text NOT NULL,
     actor text NOT NULL,
-    PRIMARY KEY (phone_number, position),
+    PRIMARY KEY (subject_id, position),
     CONSTRAINT consent_history_nothing_is_recorded_before_it_occurs
         CHECK (occurred_at <= recorded_at)
 );
+
+-- What an erasure calls, in its own transaction.
+CREATE FUNCTION consent_history_v1_erase(subject uuid) RETURNS void
+LANGUAGE sql AS $$
+    DELETE FROM consent_history_v1 AS h WHERE h.subject_id = subject;
+$$;

@@ -2,5 +2,4 @@
 DROP INDEX IF EXISTS phone_numbers_v1_by_status,
     phone_numbers_v1_by_position,
     phone_numbers_v1_by_since,
-    phone_numbers_v1_by_update,
     phone_number_senders_v1_by_sender

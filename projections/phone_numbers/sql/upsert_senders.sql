@@ -1,10 +1,12 @@
 -- Writes the deciding facts that a batch changed.
--- $1 phone_numbers text[]  $2 senders text[]      $3 statuses text[]
--- $4 since timestamptz[]   $5 positions bigint[]  $6 versions bigint[]
+-- $1 subject_ids uuid[]    $2 phone_numbers text[]   $3 senders text[]
+-- $4 statuses text[]       $5 since timestamptz[]    $6 positions bigint[]
+-- $7 versions bigint[]
 INSERT INTO phone_number_senders_v1
-    (phone_number, sender, status, since, position, version)
+    (subject_id, phone_number, sender, status, since, position, version)
 SELECT * FROM unnest(
-    $1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::bigint[], $6::bigint[])
-ON CONFLICT (phone_number, sender) DO UPDATE SET
+    $1::uuid[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::bigint[],
+    $7::bigint[])
+ON CONFLICT (subject_id, sender) DO UPDATE SET
     status = excluded.status, since = excluded.since,
     position = excluded.position, version = excluded.version

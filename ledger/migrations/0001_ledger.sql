@@ -1,5 +1,6 @@
--- The ledger itself: events, the counter that gives their positions, and the keys that
--- make a signal count once. Everything else can be built again from these three.
+-- The ledger itself: events, the counter that gives their positions, what makes a signal
+-- count once, and the keys that seal what is personal. Everything else can be built again
+-- from these.
 
 -- The table that the eventsourcing library defines for an application named Ledger, so
 -- that a stock application reads it. notification_id is the position; it is a plain
@@ -29,9 +30,54 @@ CREATE TABLE ledger_position (
 ) WITH (fillfactor = 10);
 INSERT INTO ledger_position (position, recorded_at) VALUES (0, '-infinity');
 
+-- signal_key is a keyed digest of the signal's key, which may hold a phone number.
 CREATE TABLE signal_keys (
-    signal_key text COLLATE "C" CONSTRAINT signal_keys_signal_counts_once PRIMARY KEY,
+    signal_key uuid CONSTRAINT signal_keys_signal_counts_once PRIMARY KEY,
     position bigint NOT NULL
+);
+
+-- One data key a subject, wrapped by the master key of that id. A subject with events
+-- and without a key has been erased.
+CREATE TABLE subject_keys (
+    subject_id uuid CONSTRAINT subject_keys_subject_has_one PRIMARY KEY,
+    wrapped_key bytea NOT NULL,
+    master_key text NOT NULL
+);
+
+-- One secret a day in UTC, without which no evidence of that day opens.
+CREATE TABLE evidence_keys (
+    name text COLLATE "C" PRIMARY KEY,
+    wrapped_key bytea NOT NULL,
+    master_key text NOT NULL
+);
+
+-- What a subject under a legal hold keeps of a day whose secret was destroyed.
+CREATE TABLE kept_evidence_keys (
+    subject_id uuid NOT NULL,
+    name text COLLATE "C" NOT NULL,
+    wrapped_key bytea NOT NULL,
+    master_key text NOT NULL,
+    PRIMARY KEY (subject_id, name)
+);
+
+-- One row: the secret of the HMAC that makes subject_id. Losing it loses the way from a
+-- number to its history, so it lives and is backed up with the events.
+CREATE TABLE identity_key (
+    only_row boolean PRIMARY KEY DEFAULT true,
+    wrapped_key bytea NOT NULL,
+    master_key text NOT NULL,
+    CONSTRAINT identity_key_is_one_row CHECK (only_row)
+);
+
+-- What stays of an erased subject: the keyed HMAC that is its id, whether it was out for
+-- any sender, since when, and where it was erased. The duty not to text outlives the
+-- person's data.
+CREATE TABLE erased_subjects (
+    subject_id uuid PRIMARY KEY,
+    status text NOT NULL,
+    since timestamptz NOT NULL,
+    position bigint NOT NULL,
+    CONSTRAINT erased_subjects_status_is_known CHECK (status IN ('out', 'unknown'))
 );
 
 CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -45,6 +91,15 @@ CREATE TRIGGER ledger_events_are_append_only
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER signal_keys_are_append_only
     BEFORE UPDATE OR DELETE OR TRUNCATE ON signal_keys
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER erased_subjects_are_append_only
+    BEFORE UPDATE OR DELETE OR TRUNCATE ON erased_subjects
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER identity_key_is_kept
+    BEFORE DELETE OR TRUNCATE ON identity_key
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER subject_keys_are_erased_one_by_one
+    BEFORE TRUNCATE ON subject_keys
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER ledger_position_is_kept
     BEFORE DELETE OR TRUNCATE ON ledger_position
@@ -63,15 +118,21 @@ $$;
 -- of a plpgsql function takes its own snapshot; a single statement with the lock in a
 -- CTE would have taken its snapshot before it waited.
 --
--- keys[i], subjects[i], versions[i], topics[i], occurred[i], tails[i] are one proposal.
--- occurred[i] is null where it happened when it is recorded. The stored state is
+-- keys[i], subjects[i], versions[i], topics[i], occurred[i], tails[i], data_keys[i] are one
+-- proposal. occurred[i] is null where it happened when it is recorded; data_keys[i] is the
+-- wrapped key that it is sealed with, null where nothing is. It is stored with a subject's
+-- first event, and after that it must be the one that is stored; so must day_key, if it is
+-- given, for that day: a process may remember a key that a failover has lost, and what is
+-- sealed with that one would never be opened. The stored state is
 --   state_head || recorded at || state_middle || occurred at || tails[i]
 -- so that both times are the database's own, written under the lock.
 --
--- Each proposal gets its own outcome, and none fails its neighbours:
+-- Where all are appended, one row says so, with the first one's position. Else each
+-- proposal gets its own outcome, and none fails its neighbours:
 --   appended   it is in the ledger at (position, recorded_at)
 --   duplicate  its key was there before, at position
---   conflict   its version is not the next of its subject's stream: decide again
+--   conflict   its version is not the next of its subject's stream, or its keys are not
+--              those that are stored: decide again
 --   future     it says that it happened later than now
 --
 -- Nearly every batch has nothing but new keys and next versions, so that is tried first,
@@ -80,8 +141,10 @@ $$;
 --
 -- The plans are fixed: no statistic makes one of these look-ups better as a scan.
 CREATE FUNCTION append_events_v1(
-    keys text[], subjects uuid[], versions bigint[], topics text[],
-    occurred timestamptz[], tails bytea[], state_head bytea, state_middle bytea
+    keys uuid[], subjects uuid[], versions bigint[], topics text[],
+    occurred timestamptz[], tails bytea[], data_keys bytea[], master_key text,
+    day text, day_key bytea,
+    state_head bytea, state_middle bytea
 ) RETURNS TABLE (
     ordinal bigint, outcome text, event_position bigint, event_recorded_at timestamptz
 )
@@ -94,21 +157,29 @@ DECLARE
     now_recorded timestamptz;
     now_text bytea;
     appended bigint := 0;
+    day_is_known boolean;
 BEGIN
     SELECT p.position, greatest(clock_timestamp(), p.recorded_at)
         INTO STRICT last_position, now_recorded
         FROM ledger_position AS p WHERE p.only_row FOR UPDATE;
     now_text := rfc3339_v1(now_recorded);
+    day_is_known := day_key IS NULL OR EXISTS (
+        SELECT FROM evidence_keys AS k WHERE k.name = day AND k.wrapped_key = day_key);
 
     BEGIN
         PERFORM FROM unnest(occurred) AS p (at) WHERE p.at > now_recorded;
-        IF FOUND THEN
+        IF FOUND OR NOT day_is_known THEN
             RAISE unique_violation;
         END IF;
 
         INSERT INTO signal_keys (signal_key, position)
         SELECT p.key, last_position + p.ordinal
         FROM unnest(keys) WITH ORDINALITY AS p (key, ordinal);
+
+        INSERT INTO subject_keys (subject_id, wrapped_key, master_key)
+        SELECT p.subject, p.wrapped, append_events_v1.master_key
+        FROM unnest(subjects, versions, data_keys) AS p (subject, version, wrapped)
+        WHERE p.version = 1 AND p.wrapped IS NOT NULL;
 
         INSERT INTO ledger_events
             (originator_id, originator_version, topic, state, notification_id)
@@ -121,20 +192,23 @@ BEGIN
             WITH ORDINALITY
             AS p (subject, version, topic, happened, tail, ordinal);
 
-        -- What no constraint objects to: a version left out.
-        PERFORM FROM unnest(subjects, versions) AS p (subject, version)
-            WHERE p.version > 1 AND NOT EXISTS (
-                SELECT FROM ledger_events AS e
-                WHERE e.originator_id = p.subject
-                    AND e.originator_version = p.version - 1);
+        -- What no constraint objects to: a version left out, another key.
+        PERFORM FROM unnest(subjects, versions, data_keys)
+            AS p (subject, version, wrapped)
+            WHERE p.version > 1 AND (
+                NOT EXISTS (
+                    SELECT FROM ledger_events AS e
+                    WHERE e.originator_id = p.subject
+                        AND e.originator_version = p.version - 1)
+                OR p.wrapped IS NOT NULL AND NOT EXISTS (
+                    SELECT FROM subject_keys AS k
+                    WHERE k.subject_id = p.subject AND k.wrapped_key = p.wrapped));
         IF FOUND THEN
             RAISE unique_violation;
         END IF;
 
         appended := cardinality(keys);
-        RETURN QUERY
-        SELECT i, 'appended', last_position + i, now_recorded
-        FROM generate_series(1, appended) AS i;
+        RETURN QUERY SELECT 0::bigint, 'all appended', last_position + 1, now_recorded;
     EXCEPTION WHEN unique_violation THEN
         appended := 0;
     END;
@@ -147,9 +221,9 @@ BEGIN
                     AS known_at,
                 row_number() OVER (PARTITION BY p.key ORDER BY p.ordinal) AS repeat,
                 row_number() OVER (PARTITION BY p.subject ORDER BY p.ordinal) AS step
-            FROM unnest(keys, subjects, versions, topics, occurred, tails)
+            FROM unnest(keys, subjects, versions, topics, occurred, tails, data_keys)
                 WITH ORDINALITY
-                AS p (key, subject, version, topic, happened, tail, ordinal)
+                AS p (key, subject, version, topic, happened, tail, wrapped, ordinal)
         ),
         heads AS (
             SELECT s.subject, coalesce((
@@ -168,6 +242,10 @@ BEGIN
             SELECT p.*, bool_and(
                 p.known_at IS NULL AND p.repeat = 1 AND p.version = h.version + p.step
                 AND (p.happened > now_recorded) IS NOT TRUE
+                AND day_is_known
+                AND (h.version = 0 OR p.wrapped IS NULL OR EXISTS (
+                    SELECT FROM subject_keys AS k
+                    WHERE k.subject_id = p.subject AND k.wrapped_key = p.wrapped))
             ) OVER (PARTITION BY p.subject ORDER BY p.ordinal) AS fits
             FROM proposed AS p JOIN heads AS h ON h.subject = p.subject
         ),
@@ -189,6 +267,11 @@ BEGIN
         new_keys AS (
             INSERT INTO signal_keys (signal_key, position)
             SELECT a.key, a.position FROM accepted AS a
+        ),
+        made_keys AS (
+            INSERT INTO subject_keys (subject_id, wrapped_key, master_key)
+            SELECT a.subject, a.wrapped, append_events_v1.master_key
+            FROM accepted AS a WHERE a.version = 1 AND a.wrapped IS NOT NULL
         )
         SELECT p.ordinal,
             CASE
@@ -212,5 +295,53 @@ BEGIN
             WHERE p.only_row;
         PERFORM pg_notify('ledger_events', (last_position + appended)::text);
     END IF;
+END
+$$;
+
+-- Erases a subject in one transaction: appends the event that says so, destroys its key,
+-- leaves what says whether it may be texted, and has every projection drop its rows by
+-- the function <name>_v<version>_erase that each one brings. Nothing comes back where the
+-- subject is not at that version any more: look again.
+--
+-- With the rights of the tables' owner: who serves may erase a subject in this way, and
+-- may not delete a key in any other.
+CREATE FUNCTION erase_subject_v1(
+    erased uuid, expected_version bigint, erased_status text, erased_since timestamptz,
+    topic text, tail bytea, state_head bytea, state_middle bytea
+) RETURNS TABLE (event_position bigint, event_recorded_at timestamptz)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
+AS $$
+DECLARE
+    next_position bigint;
+    now_recorded timestamptz;
+    now_text bytea;
+    projection record;
+BEGIN
+    SELECT p.position + 1, greatest(clock_timestamp(), p.recorded_at)
+        INTO STRICT next_position, now_recorded
+        FROM ledger_position AS p WHERE p.only_row FOR UPDATE;
+    IF expected_version IS DISTINCT FROM (
+        SELECT max(e.originator_version) FROM ledger_events AS e
+        WHERE e.originator_id = erased
+    ) OR NOT EXISTS (SELECT FROM subject_keys AS k WHERE k.subject_id = erased) THEN
+        RETURN;
+    END IF;
+    now_text := rfc3339_v1(now_recorded);
+    INSERT INTO ledger_events
+        (originator_id, originator_version, topic, state, notification_id)
+    VALUES (erased, expected_version + 1, erase_subject_v1.topic,
+        state_head || now_text || state_middle || now_text || tail, next_position);
+    DELETE FROM subject_keys AS k WHERE k.subject_id = erased;
+    DELETE FROM kept_evidence_keys AS k WHERE k.subject_id = erased;
+    INSERT INTO erased_subjects (subject_id, status, since, position)
+    VALUES (erased, erased_status, coalesce(erased_since, now_recorded), next_position);
+    FOR projection IN SELECT p.name, p.version FROM projections AS p LOOP
+        EXECUTE format('SELECT %I(%L)',
+            projection.name || '_v' || projection.version || '_erase', erased);
+    END LOOP;
+    UPDATE ledger_position AS p
+        SET position = next_position, recorded_at = now_recorded WHERE p.only_row;
+    PERFORM pg_notify('ledger_events', next_position::text);
+    RETURN QUERY SELECT next_position, now_recorded;
 END
 $$;

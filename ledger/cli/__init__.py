@@ -1,0 +1,1 @@
+"""The commands of ``consent-ledger``, by what they are about."""

@@ -1,0 +1,7 @@
+-- Puts days' secrets, wrapped anew, where the old ones are still: what was destroyed
+-- meanwhile does not come back.
+-- $1 current master key text   $2 old keys bytea[]   $3 new keys bytea[]
+-- $4 names text[]
+UPDATE evidence_keys AS k SET wrapped_key = p.rewrapped, master_key = $1
+FROM unnest($2::bytea[], $3::bytea[], $4::text[]) AS p (wrapped, rewrapped, name)
+WHERE k.name = p.name AND k.wrapped_key = p.wrapped
