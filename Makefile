@@ -31,7 +31,8 @@ check: $(READY) ## format, lint, types, import contracts
 
 .PHONY: test
 test: check ## the checks, then every test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest tests/e2e
+	$(BIN)/python -m pytest --numprocesses 2 --ignore tests/e2e tests
 
 .PHONY: bench
 bench: $(READY) ## measure, as ratios in one run (needs wrk)
