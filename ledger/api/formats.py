@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from io import StringIO
 from reprlib import repr as shown  # short, and safe to print
 from typing import Final, Literal
@@ -47,7 +48,8 @@ def split_extension(path: str) -> tuple[str, str | None]:
     return path, None
 
 
-def negotiate(accept: str | None, offered: Sequence[str]) -> str:
+@lru_cache
+def negotiate(accept: str | None, offered: tuple[str, ...]) -> str:
     """The offered content type that ``Accept`` weighs most; the first among equals.
 
     As in RFC 9110, a type has the weight of the most specific range that names it. At

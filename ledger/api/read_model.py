@@ -109,7 +109,7 @@ class ReadModel:
             if not rows[0]["erased"]:
                 break
         events = [
-            HistoryEvent.model_construct(**row) for row in rows if row["position"]
+            HistoryEvent(**row) for row in rows if row["position"]
         ]
         is_erased = generation > 0 and after == 0 and not events
         return Told(subject_id, events, is_erased)
@@ -175,7 +175,7 @@ def _collect(
     _, status, since, position, version, *sender = row
     record = records.get(number)
     if record is None:
-        record = records[number] = PhoneNumberRecord.model_construct(
+        record = records[number] = PhoneNumberRecord(
             phone_number=number,
             status=status,
             since=since,
@@ -222,7 +222,7 @@ def _erased(number: PhoneNumber, past: Past) -> PhoneNumberRecord:
 def _sender(
     sender: str, status: Status, since: datetime, position: int
 ) -> SenderStatus:
-    return SenderStatus.model_construct(
+    return SenderStatus(
         sender=sender, status=status, since=since, position=position
     )
 
