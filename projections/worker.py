@@ -21,7 +21,6 @@ from ledger.domain.events import ConsentChanged, SubjectErased
 from ledger.domain.ids import PhoneNumber, Position, SubjectId
 from ledger.errors import StoreUnavailable
 from ledger.settings import Settings
-from ledger.store.codec import RecordedEvent
 from ledger.store.database import Pool, translated
 from ledger.store.event_store import EventStore
 from ledger.store.keyring import Keyring
@@ -106,9 +105,11 @@ class Worker:
         position = await self._level()
         if position is None:
             raise RuntimeError(f"{self._names} are more than a batch apart")
-        while events := await self._store.read_after(position, self._limit):
-            position = await self._advance(events, self._projections)
-        return position
+        while True:
+            batch = await self._read(position, self._limit, self._projections)
+            if not batch.events:
+                return position
+            position = await self._advance(batch, self._projections)
 
     @property
     def _names(self) -> str:
@@ -132,29 +133,28 @@ class Worker:
             return None
         for position, projection in stand:
             if position < last:
-                events = await self._store.read_after(position, last - position)
-                await self._advance(events, (projection,))
+                batch = await self._read(position, last - position, (projection,))
+                await self._advance(batch, (projection,))
         return last
 
     async def _follow(self, position: Position) -> None:
         while True:
             rung = self._means.doorbell.count
             limit = self._limit
-            events: Sequence[RecordedEvent]
-            events = await self._store.read_after(position, limit)
-            if len(events) == limit:
-                position, events = await self._catch_up(position, events, limit)
-            if events:
+            batch = await self._read(position, limit, self._projections)
+            if len(batch.events) == limit:
+                position, batch = await self._catch_up(position, batch, limit)
+            if batch.events:
                 started = time.monotonic()
-                position = await self._advance(events, self._projections)
+                position = await self._advance(batch, self._projections)
                 rest = REST_FACTOR * (time.monotonic() - started)
                 await asyncio.sleep(min(rest, REST_SECONDS_MAX))
             await self._say_running()
             await self._means.doorbell.wait_after(rung)
 
     async def _catch_up(
-        self, position: Position, events: Sequence[RecordedEvent], limit: int
-    ) -> tuple[Position, Sequence[RecordedEvent]]:
+        self, position: Position, batch: Batch, limit: int
+    ) -> tuple[Position, Batch]:
         """Apply batches while they are full; the position reached, and the rest.
 
         Each is applied while the next is read: the two take about as long. And each
@@ -167,30 +167,28 @@ class Worker:
         are_empty = position == 0 and limit == self._batch_max
         if are_empty:
             await self._drop_indexes()
-        while len(events) == limit:
+        while len(batch.events) == limit:
             limit = self._limit
-            last = events[-1].position
-            reading = asyncio.create_task(self._store.read_after(last, limit))
+            last = batch.events[-1].position
+            reading = asyncio.create_task(self._read(last, limit, self._projections))
             try:
-                position = await self._advance(events, *each_alone)
+                position = await self._advance(batch, *each_alone)
             except BaseException:
                 reading.cancel()
                 await asyncio.gather(reading, return_exceptions=True)
                 raise
-            events = await reading
+            batch = await reading
         if are_empty:
             await self._create_indexes()
-        return position, events
+        return position, batch
 
     async def _advance(
-        self, events: Sequence[RecordedEvent], *transactions: Sequence[Projection]
+        self, batch: Batch, *transactions: Sequence[Projection]
     ) -> Position:
         """Apply the events that follow; the position reached.
 
         Each of ``transactions`` is its projections' own, side by side with the others.
         """
-        holds_numbers = any(p.holds_numbers for own in transactions for p in own)
-        batch = await self._batch(events, holds_numbers=holds_numbers)
         # All are ended when this returns, or who tries again would meet them.
         ended = await asyncio.gather(
             *(self._write(batch, own) for own in transactions), return_exceptions=True
@@ -199,26 +197,25 @@ class Worker:
             raise error
         self._seen = time.monotonic()
         self._limit = min(2 * self._limit, self._batch_max)
-        return events[-1].position
+        return batch.events[-1].position
 
     async def _write(self, batch: Batch, projections: Sequence[Projection]) -> None:
         with translated():
             async with self._pool.acquire() as connection:
                 await advance(connection, projections, batch)
 
-    async def _batch(
-        self, events: Sequence[RecordedEvent], *, holds_numbers: bool
+    async def _read(
+        self, position: Position, limit: int, projections: Sequence[Projection]
     ) -> Batch:
-        """The numbers are read before the transaction: it should be short."""
+        """What follows ``position``, and whose it is where one of them shows that."""
+        events = await self._store.read_after(position, limit)
         begun: dict[SubjectId, PhoneNumber] = {}
-        if holds_numbers:
-            first = [
+        if any(projection.holds_numbers for projection in projections):
+            begun = await self._means.keyring.phone_numbers(
                 event
                 for _, event in events
                 if event.originator_version == 1 and isinstance(event, ConsentChanged)
-            ]
-            if first:
-                begun = await self._means.keyring.phone_numbers(first)
+            )
         erased = (e.subject_id for _, e in events if isinstance(e, SubjectErased))
         return Batch(events, begun, frozenset(erased))
 

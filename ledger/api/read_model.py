@@ -108,9 +108,7 @@ class ReadModel:
                 rows = await self._pool.fetch(_READ_HISTORY, subject_id, after, limit)
             if not rows[0]["erased"]:
                 break
-        events = [
-            HistoryEvent(**row) for row in rows if row["position"]
-        ]
+        events = [HistoryEvent(**row) for row in rows if row["position"]]
         is_erased = generation > 0 and after == 0 and not events
         return Told(subject_id, events, is_erased)
 
@@ -222,9 +220,7 @@ def _erased(number: PhoneNumber, past: Past) -> PhoneNumberRecord:
 def _sender(
     sender: str, status: Status, since: datetime, position: int
 ) -> SenderStatus:
-    return SenderStatus(
-        sender=sender, status=status, since=since, position=position
-    )
+    return SenderStatus(sender=sender, status=status, since=since, position=position)
 
 
 def _state(  # noqa: PLR0913, PLR0917 - the columns of its row

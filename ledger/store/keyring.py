@@ -146,8 +146,8 @@ class Keyring:
         with translated():
             rows = await self._pool.fetch(_READ_SUBJECTS, list(set(ids)))
         return {
-            subject_id: self.subject_key(subject_id, WrappedKey(*wrapped))
-            for subject_id, *wrapped in rows
+            subject_id: self.subject_key(subject_id, WrappedKey(box, master_key))
+            for subject_id, box, master_key in rows
         }
 
     async def days(self, names: Iterable[str]) -> dict[str, Day]:
@@ -178,7 +178,7 @@ class Keyring:
             MasterKeyMissing, StoreUnavailable: as ``subject_keys``.
         """
         one_each = {event.subject_id: event for event in events}
-        keys = await self.subject_keys(one_each)
+        keys = await self.subject_keys(one_each) if one_each else {}
         return {
             subject_id: _number(event, keys[subject_id])
             for subject_id, event in one_each.items()

@@ -14,7 +14,7 @@ from typing import Final
 import pytest
 from api_steps import path_of, record, text
 from builders import bearer
-from conftest import CatchUp, Client
+from conftest import Client
 
 from ledger.store.database import Connection
 
@@ -81,7 +81,7 @@ async def places_of(connection: Connection) -> set[tuple[str, str, str]]:
 
 
 @pytest.fixture
-async def _history(client: Client, projector: None) -> None:
+async def _history(client: Client, projector: None) -> None:  # noqa: ARG001 it runs
     """The person texts and is recorded, under keys that hold the number itself."""
     await text(client, SAID, From=PERSON)
     await text(client, "START", From=f"whatsapp:{PERSON}", MessageSid=f"SM{PERSON}")
