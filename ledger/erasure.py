@@ -6,6 +6,7 @@ event. The subtle part is time: what was decided on a stream that has grown mean
 decided again, so that no STOP and no hold slips in between.
 """
 
+import unicodedata
 import uuid
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -115,9 +116,9 @@ class Erasures:
             NotFound: the number was never seen.
         """
         identity = await self._keyring.identity()
-        generation = 0
+        generation = tries = 0
         before: Erased | None = None
-        for _ in range(_TRIES_MAX):
+        while tries < _TRIES_MAX:
             subject_id = identity.subject_id(number, generation)
             streams = await self._store.read_streams({subject_id: Version(0)})
             was_out = before is not None and before.status == "out"
@@ -131,13 +132,15 @@ class Erasures:
                 continue
             if subject.version == 0 and before is None:
                 raise NotFound("this number was never seen")
+            tries += 1
             yield subject, before
 
     async def _erase(
         self, subject: Subject, reason: str, actor: str
     ) -> Position | None:
         """One try; None where the stream has grown meanwhile."""
-        key = (await self._keyring.subject_keys([subject.id])).get(subject.id)
+        keys = await self._keyring.subject_keys_of_living([subject.id])
+        key = keys.get(subject.id)
         if key is None:
             return None
         status, since = _remaining(subject)
@@ -181,14 +184,20 @@ def _refuse_held(subject: Subject) -> None:
 
 def _check_reason(reason: str, number: PhoneNumber) -> None:
     """It stays in the ledger for ever, in clear."""
-    if not 0 < len(reason) <= _REASON_CHARACTERS_MAX or not reason.isprintable():
+    given = len(reason.strip())
+    if not 0 < given <= _REASON_CHARACTERS_MAX or not reason.isprintable():
         raise InvalidReason(
             f"a reason is 1 to {_REASON_CHARACTERS_MAX} printable characters"
         )
-    digits = "".join(filter(str.isdigit, reason))
-    telling = "".join(filter(str.isdigit, number))[-_TELLING_DIGITS:]
-    if number in reason or (len(telling) == _TELLING_DIGITS and telling in digits):
+    telling = _digits(number)[-_TELLING_DIGITS:]
+    tells = len(telling) == _TELLING_DIGITS and telling in _digits(reason)
+    if tells or (number and number in reason):
         raise InvalidReason("the reason tells the number, and stays: leave it out")
+
+
+def _digits(text: str) -> str:
+    """The digits in a text, of whatever script or size, as 0 to 9."""
+    return "".join(str(unicodedata.digit(c)) for c in text if c.isdigit())
 
 
 def _entry(

@@ -26,7 +26,7 @@ from ledger.domain.ids import (
     PhoneNumber,
     Position,
     Version,
-    canonical_number,
+    typed_number,
 )
 from ledger.errors import NotFound
 from ledger.store.codec import RecordedEvent
@@ -58,7 +58,7 @@ async def export_subject(
         NotFound: it was never seen.
         StoreUnavailable: the database cannot be read now.
     """
-    number = canonical_number(given.strip())
+    number = typed_number(given)
     position = await store.last_position()
     generations = await _generations(store, keyring, number, position)
     if not generations:
@@ -67,12 +67,15 @@ async def export_subject(
     personal = await _personal(keyring, recorded)
     newest = generations[-1].subject
     status, since = _now(newest)
+    if newest.suppressed and since is None:
+        since = _suppressed_since(generations)
     return {
         "exportedAt": at,
         "position": position,
         "phoneNumber": {"given": given, "understood": number},
         "status": status,
         "since": since,
+        "suppressed": newest.suppressed,
         "senders": [] if newest.erased else _senders(newest.facts),
         "subjects": [_subject(i, g.subject, at) for i, g in enumerate(generations)],
         "events": [_event(r, personal.get(r.position)) for r in recorded],
@@ -125,6 +128,12 @@ def _now(subject: Subject) -> tuple[Answer, datetime | None]:
     if fact is not None:
         return fact.status, fact.occurred_at
     return ("out" if subject.suppressed else "unknown"), None
+
+
+def _suppressed_since(generations: Sequence[Generation]) -> datetime | None:
+    """Since when it was out, of the newest subject that was erased while out."""
+    facts = (overall_deciding(one.subject.facts) for one in reversed(generations))
+    return next((f.occurred_at for f in facts if f and f.status == "out"), None)
 
 
 def _senders(facts: Facts) -> list[dict[str, object]]:

@@ -34,7 +34,7 @@ GRANT EXECUTE ON FUNCTION erase_subject_v1 TO ledger_web;
 -- The projector reads the ledger, opens numbers and not evidence, and writes its own
 -- tables, from which it deletes who was erased.
 GRANT SELECT ON ledger_events, ledger_position, schema_migrations TO ledger_projector;
-GRANT SELECT ON identity_key, subject_keys TO ledger_projector;
+GRANT SELECT ON identity_key, subject_keys, erased_subjects TO ledger_projector;
 GRANT SELECT, UPDATE (position, seen_at, stopped_reason) ON projections
     TO ledger_projector;
 GRANT SELECT, INSERT, UPDATE, DELETE ON phone_numbers_v1, phone_number_senders_v1

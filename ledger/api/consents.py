@@ -21,7 +21,13 @@ from ledger.api.models import Accepted, ConsentInput, NewConsentInput
 from ledger.api.read_model import ReadModel
 from ledger.command_handler import CommandHandler, Receipt
 from ledger.domain.events import ConsentChanged
-from ledger.domain.ids import PhoneNumber, Position, Sender, Version
+from ledger.domain.ids import (
+    PhoneNumber,
+    Position,
+    Sender,
+    Version,
+    canonical_number,
+)
 from ledger.domain.signals import Signal
 from ledger.errors import (
     AlreadyExists,
@@ -116,6 +122,8 @@ class ConsentsApi:
         given: ConsentInput,
         expected_version: Version | None,
     ) -> web.Response:
+        if canonical_number(given.sender) == number:
+            raise InvalidConsent("sender is the number itself")
         signal = Signal(
             key=key,
             phone_number=number,

@@ -8,7 +8,7 @@ import orjson
 import typer
 
 from ledger.cli.setup import AsJson, Ledger, with_ledger
-from ledger.domain.ids import PhoneNumber, canonical_number
+from ledger.domain.ids import typed_number
 from ledger.erasure import Erasures
 
 people_app = typer.Typer()
@@ -25,7 +25,7 @@ def erase(number: Number, reason: Reason, *, as_json: AsJson = False) -> None:
 
     async def run(ledger: Ledger) -> dict[str, object]:
         erasures = _erasures(ledger)
-        done = await erasures.erase(_number(number), reason=reason, actor=actor())
+        done = await erasures.erase(typed_number(number), reason=reason, actor=actor())
         return {"erased": True, "status": done.status, "position": done.position}
 
     _print(with_ledger(run), as_json=as_json)
@@ -48,7 +48,7 @@ def hold(
         erasures = _erasures(ledger)
         end = _end_of(until.date())
         position = await erasures.hold(
-            _number(number), until=end, reason=reason, actor=actor()
+            typed_number(number), until=end, reason=reason, actor=actor()
         )
         return {"heldUntil": end.isoformat(), "position": position}
 
@@ -61,7 +61,9 @@ def release(number: Number, reason: Reason, *, as_json: AsJson = False) -> None:
 
     async def run(ledger: Ledger) -> dict[str, object]:
         erasures = _erasures(ledger)
-        position = await erasures.release(_number(number), reason=reason, actor=actor())
+        position = await erasures.release(
+            typed_number(number), reason=reason, actor=actor()
+        )
         return {"heldUntil": None, "position": position}
 
     _print(with_ledger(run), as_json=as_json)
@@ -69,10 +71,6 @@ def release(number: Number, reason: Reason, *, as_json: AsJson = False) -> None:
 
 def _erasures(ledger: Ledger) -> Erasures:
     return Erasures(ledger.pool, ledger.store, ledger.keyring)
-
-
-def _number(given: str) -> PhoneNumber:
-    return canonical_number(given.strip())
 
 
 def _end_of(day: date) -> datetime:

@@ -68,6 +68,12 @@ def canonical_number(address: str) -> PhoneNumber:
     return PhoneNumber(number)
 
 
+def typed_number(given: str) -> PhoneNumber:
+    """The number that a person has typed, as ``+1 (415) 555-0100`` or ``12345``."""
+    plain = re.sub(r"[\s().-]", "", given)
+    return canonical_number(plain if is_e164(plain) else given.strip())
+
+
 def channel_of(address: str) -> str:
     """``sms`` or the prefix that Twilio puts before the address (``whatsapp``)."""
     found = _CHANNEL.match(address) if ":" in address else None

@@ -192,15 +192,17 @@ BEGIN
             WITH ORDINALITY
             AS p (subject, version, topic, happened, tail, ordinal);
 
-        -- What no constraint objects to: a version left out, another key.
+        -- What no constraint objects to: a version left out or before its time,
+        -- another key.
         IF 1 < ANY (versions) THEN
-            PERFORM FROM unnest(subjects, versions, data_keys)
-                AS p (subject, version, wrapped)
+            PERFORM FROM unnest(subjects, versions, data_keys) WITH ORDINALITY
+                AS p (subject, version, wrapped, ordinal)
                 WHERE p.version > 1 AND (
                     NOT EXISTS (
                         SELECT FROM ledger_events AS e
                         WHERE e.originator_id = p.subject
-                            AND e.originator_version = p.version - 1)
+                            AND e.originator_version = p.version - 1
+                            AND e.notification_id < last_position + p.ordinal)
                     OR p.wrapped IS NOT NULL AND NOT EXISTS (
                         SELECT FROM subject_keys AS k
                         WHERE k.subject_id = p.subject AND k.wrapped_key = p.wrapped));

@@ -26,6 +26,7 @@ _READ_IDENTITY = statement("ledger.store", "read_identity_key")
 _INSERT_DAY = statement("ledger.store", "insert_evidence_key")
 _READ_DAYS = statement("ledger.store", "read_evidence_keys")
 _READ_SUBJECTS = statement("ledger.store", "read_subject_keys")
+_FIND_LOST = statement("ledger.store", "find_lost_subject")
 _READ_KEPT = statement("ledger.store", "read_kept_evidence_keys")
 _HAS_EVENTS = statement("ledger.store", "has_events")
 
@@ -150,6 +151,24 @@ class Keyring:
             for subject_id, box, master_key in rows
         }
 
+    async def subject_keys_of_living(
+        self, ids: Iterable[SubjectId]
+    ) -> dict[UUID, SubjectKey]:
+        """The keys of those subjects; who is missing has been erased, and not lost.
+
+        Raises:
+            KeyMissing: a key is gone that nobody has erased.
+            MasterKeyMissing, StoreUnavailable: as ``subject_keys``.
+        """
+        wanted = set(ids)
+        keys = await self.subject_keys(wanted) if wanted else {}
+        if gone := [subject_id for subject_id in wanted if subject_id not in keys]:
+            with translated():
+                lost = await self._pool.fetchval(_FIND_LOST, gone)
+            if lost is not None:
+                raise KeyMissing(f"of subject {lost}, which was not erased")
+        return keys
+
     async def days(self, names: Iterable[str]) -> dict[str, Day]:
         """Those days whose secret has not been destroyed.
 
@@ -175,10 +194,11 @@ class Keyring:
 
         Raises:
             SealBroken: a number was altered.
-            MasterKeyMissing, StoreUnavailable: as ``subject_keys``.
+            KeyMissing, MasterKeyMissing, StoreUnavailable: as
+                ``subject_keys_of_living``.
         """
         one_each = {event.subject_id: event for event in events}
-        keys = await self.subject_keys(one_each) if one_each else {}
+        keys = await self.subject_keys_of_living(one_each)
         return {
             subject_id: _number(event, keys[subject_id])
             for subject_id, event in one_each.items()
@@ -190,10 +210,12 @@ class Keyring:
 
         Raises:
             SealBroken: some was altered.
-            MasterKeyMissing, StoreUnavailable: as ``subject_keys``.
+            KeyMissing, MasterKeyMissing, StoreUnavailable: as
+                ``subject_keys_of_living``.
         """
-        keys = await self.subject_keys(event.subject_id for event in events)
-        days = await self.days(day_of(_sealed(event.evidence)) for event in events)
+        names = [day_of(_sealed(event.evidence)) for event in events]
+        keys = await self.subject_keys_of_living(e.subject_id for e in events)
+        days = await self.days(names)
         kept = await self._kept_evidence_secrets(keys)
         return [
             _opened(event, key, days, kept)

@@ -106,7 +106,8 @@ def _sender(fields: Mapping[str, str], meaning: Classification) -> Sender:
     Without either, a STOP is for everyone: a doubt is a no. A START is for nobody.
     """
     sender = _address(fields, "MessagingServiceSid") or _address(fields, "To")
-    if sender and sender != EVERY_SENDER:
+    # A number that texts itself names no sender; it would stay in clear, for ever.
+    if sender and sender not in (EVERY_SENDER, _address(fields, "From")):
         return Sender(sender)
     if meaning.meaning == "out":
         return EVERY_SENDER

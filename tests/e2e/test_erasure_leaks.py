@@ -35,6 +35,8 @@ async def test_nothing_that_we_keep_yields_an_erased_number_or_its_words() -> No
     with new_folder() as folder, running(folder) as service:
         await service.ready()
         await speak(service)
+        await caught_up(service)
+        await run_in(service, "ANALYZE")
         dump = folder / "before.sql"
         assert is_found(dump_of(service, dump)), "the search can find it"
         erased = command_line(
@@ -108,11 +110,12 @@ async def run_in(service: Service, statement: str) -> None:
 
 
 async def tables_of(service: Service) -> str:
-    """Every row of every table, as text."""
+    """Every row of every table, and what the planner has sampled, as text."""
     connection = await asyncpg.connect(service.dsn())
     names = await connection.fetch(
         "SELECT quote_ident(relname) AS name FROM pg_class "
-        "WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
+        "WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace "
+        "UNION ALL SELECT 'pg_stats'"
     )
     select = "SELECT t::text FROM {} AS t"
     rows = [

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from aiohttp import ClientResponse
-from api_steps import CONSENT, count_events, path_of, record, refusal
+from api_steps import CONSENT, count_events, path_of, record, refusal, text
 from builders import NUMBER, bearer, signed, text_form
 from conftest import Client
 from yarl import URL
@@ -203,3 +203,16 @@ async def test_every_answer_has_a_request_id(client: Client) -> None:
     for unfit in ("x" * 129, "+14155550100", "a b", ""):
         response = await answered("/healthz", **{"X-Request-Id": unfit})
         assert response.headers["X-Request-Id"] != unfit
+
+
+async def test_a_number_is_no_sender_to_itself(
+    client: Client, connection: Connection
+) -> None:
+    """Senders stay in clear for ever, and nobody asks their own consent."""
+    for sender in (NUMBER, f"whatsapp:{NUMBER}"):
+        answer = await record(client, {"status": "in", "sender": sender})
+        assert await refusal(answer) == (422, "invalid_consent")
+    await text(client, "STOP", To=NUMBER)
+    assert await count_events(connection) == 1
+    state = await connection.fetchval("SELECT state FROM ledger_events")
+    assert b'"sender":"*"' in state

@@ -13,7 +13,7 @@ from ledger.command_handler import CommandHandler
 from ledger.domain.events import ConsentChanged, HoldPlaced, HoldReleased, SubjectErased
 from ledger.domain.ids import EVERY_SENDER, Position, Sender
 from ledger.erasure import Erasures
-from ledger.errors import InvalidReason, NotFound, OnHold, StoreUnavailable
+from ledger.errors import InvalidReason, KeyMissing, NotFound, OnHold, StoreUnavailable
 from ledger.settings import Settings
 from ledger.store.codec import RecordedEvent
 from ledger.store.database import Connection, Pool
@@ -284,7 +284,15 @@ async def test_what_cannot_be_held_or_released_is_said(
 
 @pytest.mark.parametrize(
     "reason",
-    ["", "x" * 501, "two\nlines", f"asked by {NUMBER}", "asked by 415-555-0100"],
+    [
+        "",
+        " ",
+        "x" * 501,
+        "two\nlines",
+        f"asked by {NUMBER}",
+        "asked by 415-555-0100",
+        "asked by \uff14\uff11\uff15\uff15\uff15\uff15\uff10\uff11\uff10\uff10",
+    ],
 )
 async def test_a_reason_is_short_and_does_not_tell_the_number(
     handler: CommandHandler, erasures: Erasures, reason: str
@@ -352,3 +360,28 @@ async def test_a_shorter_hold_does_not_shorten_a_longer_one(
     await erasures.hold(NUMBER, until=NEXT_YEAR - timedelta(days=300), **WHY)
     with pytest.raises(OnHold, match=NEXT_YEAR.date().isoformat()):
         await erasures.erase(NUMBER, **WHY)
+
+
+async def test_a_person_is_erased_as_often_as_they_return(
+    handler: CommandHandler, erasures: Erasures
+) -> None:
+    """However many subjects they were before: none of those is a try that failed."""
+    for times in range(1, 31):
+        await handler.handle(signal())
+        assert (await erasures.erase(NUMBER, **WHY)).position == 2 * times
+
+
+async def test_a_key_that_nobody_erased_is_missed(
+    handler: CommandHandler,
+    erasures: Erasures,
+    store: PostgresEventStore,
+    keyring: Keyring,
+    connection: Connection,
+) -> None:
+    """After half a restore nothing is called erased that was not."""
+    await handler.handle(signal())
+    await connection.execute("DELETE FROM subject_keys")
+    with pytest.raises(KeyMissing):
+        await erasures.erase(NUMBER, **WHY)
+    with pytest.raises(KeyMissing):
+        await opened(store, keyring)

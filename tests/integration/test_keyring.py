@@ -22,6 +22,11 @@ from ledger.store.postgres import PostgresEventStore
 OTHERS = MasterKeys([bytes(32)])
 OTHER_NUMBER = PhoneNumber("+14155550101")
 
+ERASED = """
+    WITH erased AS (DELETE FROM subject_keys WHERE subject_id = $1 RETURNING subject_id)
+    INSERT INTO erased_subjects SELECT subject_id, 'out', now(), 1 FROM erased
+"""
+
 
 @pytest.fixture
 async def handler(
@@ -218,8 +223,7 @@ async def test_what_a_destroyed_key_has_sealed_is_erased(
     for number in (NUMBER, OTHER_NUMBER):
         await handler.handle(signal(phone_number=number))
     events = await consents(store)
-    delete = "DELETE FROM subject_keys WHERE subject_id = $1"
-    await pool.execute(delete, events[0].subject_id)
+    await pool.execute(ERASED, events[0].subject_id)
     assert await keyring.phone_numbers(events) == {events[1].subject_id: OTHER_NUMBER}
     assert await keyring.opened(events) == [
         Opened(None, None),

@@ -93,6 +93,7 @@ asked = st.builds(
 @example(batches=[[Asked(0, 1)], [Asked(0, 2), Asked(0, 1), Asked(0, 3)]])
 @example(batches=[[Asked(0, 1)], [Asked(0, 1), Asked(0, 2, later=-1)]])
 @example(batches=[[Asked(0, 1, is_to_come=True), Asked(0, 2), Asked(0, 3, later=-1)]])
+@example(batches=[[Asked(0, 1, later=1), Asked(0, 2, later=-1)]])
 async def test_any_batch_is_told_what_the_model_says(
     store: PostgresEventStore, batches: list[list[Asked]]
 ) -> None:

@@ -2,7 +2,13 @@
 
 import pytest
 
-from ledger.domain.ids import canonical_number, channel_of, is_e164, is_toll_free
+from ledger.domain.ids import (
+    canonical_number,
+    channel_of,
+    is_e164,
+    is_toll_free,
+    typed_number,
+)
 
 AS_IT_CAME = [
     "32665",
@@ -113,3 +119,19 @@ def test_e164_is_a_plus_and_seven_to_fifteen_digits(
 def test_toll_free_is_known_by_its_area_code(number: str, *, expected: bool) -> None:
     """North America's toll-free codes in use are known, and nothing else."""
     assert is_toll_free(number) is expected
+
+
+@pytest.mark.parametrize(
+    ("given", "number"),
+    [
+        ("+1 (415) 555-0100", "+14155550100"),
+        (" +14155550100 ", "+14155550100"),
+        ("whatsapp:+14155550100", "+14155550100"),
+        ("12345", "12345"),
+        ("14155550100", "14155550100"),
+        ("My Shop", "My Shop"),
+    ],
+)
+def test_a_number_may_be_typed_as_people_write_it(given: str, number: str) -> None:
+    """What is not E.164 after that is kept as it came."""
+    assert typed_number(given) == number

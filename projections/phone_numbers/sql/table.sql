@@ -31,6 +31,10 @@ CREATE TABLE phone_number_senders_v1 (
     CONSTRAINT phone_number_senders_status_is_known CHECK (status IN ('in', 'out'))
 );
 
+-- No sample of numbers in the planner's statistics: it would outlive an erasure.
+ALTER TABLE phone_numbers_v1 ALTER COLUMN phone_number SET STATISTICS 0;
+ALTER TABLE phone_number_senders_v1 ALTER COLUMN phone_number SET STATISTICS 0;
+
 -- What an erasure calls, in its own transaction.
 CREATE FUNCTION phone_numbers_v1_erase(subject uuid) RETURNS void
 LANGUAGE sql AS $$
