@@ -122,9 +122,17 @@ class _Watcher:
         # when the last of us is gone.
         self._input, self._input_end = os.pipe()
         self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._starting = threading.Lock()
 
     def start(self) -> None:
         """Start the projector, and whatever has died, again and again."""
+        # Popen waits until a pipe of its own is closed. A web process that is forked
+        # meanwhile has a copy of it and never closes it, so no fork may come between.
+        os.register_at_fork(
+            before=self._starting.acquire,
+            after_in_parent=self._starting.release,
+            after_in_child=self._starting.release,
+        )
         self._thread.start()
 
     def stop(self) -> None:
@@ -158,12 +166,13 @@ class _Watcher:
             self._projector = self._spawn("project", "--child")
 
     def _spawn(self, *command: str) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(  # noqa: S603 every argument is ours
-            [sys.executable, "-m", "ledger", *command],
-            stdin=self._input,
-            # Ctrl-C is the parent's to handle, and it stops us in order.
-            start_new_session=True,
-        )
+        with self._starting:
+            return subprocess.Popen(  # noqa: S603 every argument is ours
+                [sys.executable, "-m", "ledger", *command],
+                stdin=self._input,
+                # Ctrl-C is the parent's to handle, and it stops us in order.
+                start_new_session=True,
+            )
 
 
 def _lives(process: subprocess.Popen[bytes] | None) -> bool:
