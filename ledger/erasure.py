@@ -7,18 +7,15 @@ decided again, so that no STOP and no hold slips in between.
 """
 
 import unicodedata
-import uuid
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
-
-from eventsourcing.utils import get_topic
 
 from ledger.domain.consent import Subject, evolve, nobody, overall_deciding
 from ledger.domain.events import HoldPlaced, HoldReleased, LedgerEvent, SubjectErased
 from ledger.domain.ids import Answer, PhoneNumber, Position, Version
 from ledger.errors import InvalidReason, NotFound, OnHold, StoreUnavailable
-from ledger.store.codec import STATE_HEAD, STATE_MIDDLE, Entry, encode_tail
+from ledger.store.codec import STATE_HEAD, STATE_MIDDLE, encode_open
 from ledger.store.database import Pool, translated
 from ledger.store.event_store import Appended, EventStore
 from ledger.store.keyring import Keyring
@@ -102,7 +99,9 @@ class Erasures:
                 raise NotFound("this number was erased, and not seen since")
             if kind is HoldReleased and subject.held_until is None:
                 raise NotFound("this number is not under a hold")
-            [outcome] = await self._store.append([_entry(subject, kind, fields)])
+            next_version = Version(subject.version + 1)
+            entry = encode_open(kind, subject.id, next_version, fields)
+            [outcome] = await self._store.append([entry])
             if isinstance(outcome, Appended):
                 return outcome.position
         raise StoreUnavailable("the subject keeps changing")
@@ -145,6 +144,8 @@ class Erasures:
             return None
         status, since = _remaining(subject)
         fields = {"status": status, "key_id": key.id, "reason": reason, "actor": actor}
+        next_version = Version(subject.version + 1)
+        entry = encode_open(SubjectErased, subject.id, next_version, fields)
         with translated():
             position: Position | None = await self._pool.fetchval(
                 _ERASE,
@@ -152,8 +153,8 @@ class Erasures:
                 subject.version,
                 status,
                 since,
-                get_topic(SubjectErased),
-                encode_tail(fields),
+                entry.topic,
+                entry.tail,
                 STATE_HEAD,
                 STATE_MIDDLE,
             )
@@ -198,18 +199,3 @@ def _check_reason(reason: str, number: PhoneNumber) -> None:
 def _digits(text: str) -> str:
     """The digits in a text, of whatever script or size, as 0 to 9."""
     return "".join(str(unicodedata.digit(c)) for c in text if c.isdigit())
-
-
-def _entry(
-    subject: Subject, kind: type[LedgerEvent], fields: dict[str, object]
-) -> Entry:
-    return Entry(
-        key=uuid.uuid4(),
-        subject_id=subject.id,
-        version=Version(subject.version + 1),
-        topic=get_topic(kind),
-        occurred_at=None,
-        tail=encode_tail(fields),
-        data_key=None,
-        day=None,
-    )

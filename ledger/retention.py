@@ -6,20 +6,17 @@ hold slips in between: what is to be kept is made first, and under the lock that
 append takes it must still be so, or it is made again.
 """
 
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Final, NamedTuple
 from uuid import UUID
 
-from eventsourcing.utils import get_topic
-
 from ledger.domain.consent import evolve, nobody
 from ledger.domain.events import ConsentChanged, EvidenceErased
 from ledger.domain.ids import THE_LEDGER, Position, Sealed, SubjectId, Version
 from ledger.errors import InvalidRequest, StoreUnavailable
-from ledger.store.codec import Entry, RecordedEvent, encode_tail
+from ledger.store.codec import RecordedEvent, encode_open
 from ledger.store.database import Connection, Pool, translated
 from ledger.store.event_store import Appended, EventStore
 from ledger.store.keyring import KeptKey, Keyring
@@ -169,16 +166,8 @@ async def _append(connection: Connection, plan: Plan, actor: str) -> Position:
         "held": plan.keepers,
         "actor": actor,
     }
-    entry = Entry(
-        key=uuid.uuid4(),
-        subject_id=THE_LEDGER,
-        version=Version((version or 0) + 1),
-        topic=get_topic(EvidenceErased),
-        occurred_at=None,
-        tail=encode_tail(fields),
-        data_key=None,
-        day=None,
-    )
+    next_version = Version((version or 0) + 1)
+    entry = encode_open(EvidenceErased, THE_LEDGER, next_version, fields)
     [outcome] = await append_with(connection, [entry])
     if not isinstance(outcome, Appended):  # another retention was faster
         raise _MovedOn

@@ -11,7 +11,7 @@ state is made in pieces and the database joins them around the times.
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final, NamedTuple
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import orjson
 from eventsourcing.utils import get_topic
@@ -111,12 +111,26 @@ def encode(key: UUID, proposal: Proposal, subject_key: SubjectKey, day: Day) -> 
     )
 
 
-def encode_tail(fields: Mapping[str, object]) -> bytes:
-    """The same of an event without anything personal: the piece after its times."""
+def encode_open(
+    kind: type[LedgerEvent],
+    subject_id: SubjectId,
+    version: Version,
+    fields: Mapping[str, object],
+) -> Entry:
+    """The same of an event without anything personal, that no signal has caused."""
     tail = orjson.dumps(
         fields, default=_transcoded, option=orjson.OPT_PASSTHROUGH_DATETIME
     )
-    return _STATE_TAIL + tail[1:]
+    return Entry(
+        key=uuid4(),
+        subject_id=subject_id,
+        version=version,
+        topic=get_topic(kind),
+        occurred_at=None,
+        tail=_STATE_TAIL + tail[1:],
+        data_key=None,
+        day=None,
+    )
 
 
 def decode(row: StoredRow) -> RecordedEvent:

@@ -29,7 +29,7 @@ from ledger.store.codec import (
     Entry,
     StoredRow,
     decode,
-    encode_tail,
+    encode_open,
 )
 from ledger.store.sealing import open_evidence
 
@@ -188,7 +188,13 @@ def test_an_event_without_anything_personal_comes_back_as_it_was(
 ) -> None:
     """Its times are times again."""
     at = AT.isoformat().encode()
-    state = STATE_HEAD + at + STATE_MIDDLE + at + encode_tail(fields)
+    state = (
+        STATE_HEAD
+        + at
+        + STATE_MIDDLE
+        + at
+        + encode_open(kind, SUBJECT, Version(3), fields).tail
+    )
     assert decode(stored(state, get_topic(kind))).event == kind(
         originator_id=SUBJECT,
         originator_version=3,
@@ -201,7 +207,7 @@ def test_an_event_without_anything_personal_comes_back_as_it_was(
 def test_what_has_no_stored_form_is_not_stored() -> None:
     """Rather than as something that is not read back."""
     with pytest.raises(TypeError, match="not JSON serializable"):
-        encode_tail({"number": object()})
+        encode_open(HoldPlaced, SUBJECT, Version(1), {"number": object()})
 
 
 @pytest.mark.parametrize("topic", ["ledger.domain.events:Erased", "os:system", ""])
