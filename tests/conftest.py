@@ -30,6 +30,8 @@ from builders import (
 )
 
 from ledger.app import make_app
+from ledger.command_handler import CommandHandler
+from ledger.erasure import Erasures
 from ledger.settings import Settings
 from ledger.store.database import Connection, Pool, open_pool
 from ledger.store.embedded import SHIPPED_SETTINGS, EmbeddedPostgres
@@ -133,6 +135,21 @@ def keyring(pool: Pool) -> Keyring:
 def store(pool: Pool) -> PostgresEventStore:
     """The event store on this test's database."""
     return PostgresEventStore(pool)
+
+
+@pytest.fixture
+async def handler(
+    store: PostgresEventStore, keyring: Keyring, settings: Settings
+) -> AsyncIterator[CommandHandler]:
+    """The command handler of one process."""
+    async with CommandHandler(store, keyring, settings) as handler:
+        yield handler
+
+
+@pytest.fixture
+def erasures(pool: Pool, store: PostgresEventStore, keyring: Keyring) -> Erasures:
+    """What erases, holds and releases."""
+    return Erasures(pool, store, keyring)
 
 
 @pytest.fixture

@@ -9,9 +9,8 @@ from builders import NUMBER, SENDER, bearer
 from conftest import CatchUp, Client
 
 from ledger.erasure import Erasures
-from ledger.store.database import Connection, Pool
+from ledger.store.database import Connection
 from ledger.store.keyring import Keyring
-from ledger.store.postgres import PostgresEventStore
 
 OTHER = "+14155550188"
 HISTORY = path_of(rest="/history")
@@ -25,12 +24,6 @@ class Yesterday(datetime):
     def now(cls, tz: tzinfo | None = None) -> Self:
         """Yesterday, at this time."""
         return super().now(tz) - timedelta(days=1)
-
-
-@pytest.fixture
-def erasures(pool: Pool, store: PostgresEventStore, keyring: Keyring) -> Erasures:
-    """What erases."""
-    return Erasures(pool, store, keyring)
 
 
 async def erase(erasures: Erasures) -> int:

@@ -1,7 +1,7 @@
 """Batches and conflicts: what each signal is told, and what is decided again."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 from uuid import uuid4
 
@@ -30,15 +30,6 @@ from ledger.store.postgres import PostgresEventStore
 def somebody() -> SubjectId:
     """A subject that nobody else uses."""
     return SubjectId(uuid4())
-
-
-@pytest.fixture
-async def handler(
-    store: PostgresEventStore, keyring: Keyring, settings: Settings
-) -> AsyncIterator[CommandHandler]:
-    """The command handler of one process."""
-    async with CommandHandler(store, keyring, settings) as handler:
-        yield handler
 
 
 async def history_of(store: PostgresEventStore) -> list[tuple[int, str, str]]:

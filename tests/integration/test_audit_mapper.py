@@ -1,6 +1,6 @@
 """The stock library opens the ledger with our mapper: sealed, or open, or destroyed."""
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -23,7 +23,6 @@ from ledger.domain.ids import PhoneNumber, Sealed
 from ledger.erasure import Erasures
 from ledger.errors import ConfigurationError, MasterKeyMissing, RequestRefused
 from ledger.retention import Retention
-from ledger.settings import Settings
 from ledger.store.database import Connection, Pool
 from ledger.store.keyring import Keyring
 from ledger.store.master import new_master_key
@@ -77,21 +76,6 @@ def read(ledger: Ledger) -> list[Any]:
     """Every event, in order."""
     notifications = ledger.notification_log.select(start=1, limit=100)
     return [ledger.mapper.to_domain_event(each) for each in notifications]
-
-
-@pytest.fixture
-async def handler(
-    store: PostgresEventStore, keyring: Keyring, settings: Settings
-) -> AsyncIterator[CommandHandler]:
-    """What records signals."""
-    async with CommandHandler(store, keyring, settings) as handler:
-        yield handler
-
-
-@pytest.fixture
-def erasures(pool: Pool, store: PostgresEventStore, keyring: Keyring) -> Erasures:
-    """What erases and holds."""
-    return Erasures(pool, store, keyring)
 
 
 @pytest.fixture

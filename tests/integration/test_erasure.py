@@ -1,7 +1,6 @@
 """Erasing a person: what goes, what stays, and what nothing may slip past."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import asyncpg
@@ -14,7 +13,6 @@ from ledger.domain.events import ConsentChanged, HoldPlaced, HoldReleased, Subje
 from ledger.domain.ids import EVERY_SENDER, Position, Sender
 from ledger.erasure import Erasures
 from ledger.errors import InvalidReason, KeyMissing, NotFound, OnHold, StoreUnavailable
-from ledger.settings import Settings
 from ledger.store.codec import RecordedEvent
 from ledger.store.database import Connection, Pool
 from ledger.store.keyring import Keyring, Opened
@@ -23,21 +21,6 @@ from projections.app import PROJECTIONS
 
 WHY = {"reason": "request by e-mail", "actor": "key:office"}
 NEXT_YEAR = datetime.now(UTC) + timedelta(days=365)
-
-
-@pytest.fixture
-async def handler(
-    store: PostgresEventStore, keyring: Keyring, settings: Settings
-) -> AsyncIterator[CommandHandler]:
-    """A handler that records signals."""
-    async with CommandHandler(store, keyring, settings) as handler:
-        yield handler
-
-
-@pytest.fixture
-def erasures(pool: Pool, store: PostgresEventStore, keyring: Keyring) -> Erasures:
-    """What erases."""
-    return Erasures(pool, store, keyring)
 
 
 async def ledger_of(store: PostgresEventStore) -> list[RecordedEvent]:

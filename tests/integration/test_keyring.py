@@ -1,7 +1,6 @@
 """The ledger's keys: made once, kept wrapped, and never made anew where one is lost."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, tzinfo
 from typing import Any
 
@@ -26,15 +25,6 @@ ERASED = """
     WITH erased AS (DELETE FROM subject_keys WHERE subject_id = $1 RETURNING subject_id)
     INSERT INTO erased_subjects SELECT subject_id, 'out', now(), 1 FROM erased
 """
-
-
-@pytest.fixture
-async def handler(
-    store: PostgresEventStore, keyring: Keyring, settings: Settings
-) -> AsyncIterator[CommandHandler]:
-    """The command handler of one process."""
-    async with CommandHandler(store, keyring, settings) as handler:
-        yield handler
 
 
 async def consents(store: PostgresEventStore) -> list[ConsentChanged]:

@@ -80,12 +80,6 @@ def say(
 
 
 @pytest.fixture
-def erasures(pool: Pool, store: PostgresEventStore, keyring: Keyring) -> Erasures:
-    """What places holds."""
-    return Erasures(pool, store, keyring)
-
-
-@pytest.fixture
 def retention(pool: Pool, store: PostgresEventStore, keyring: Keyring) -> Retention:
     """What is tested."""
     return Retention(pool, store, keyring)

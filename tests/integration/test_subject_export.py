@@ -1,6 +1,6 @@
 """A person's own data: all of it, readable, and honest about what was destroyed."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -12,8 +12,7 @@ from ledger.command_handler import CommandHandler
 from ledger.domain.ids import PhoneNumber, Position, Sender
 from ledger.erasure import Erasures
 from ledger.errors import NotFound
-from ledger.settings import Settings
-from ledger.store.database import Connection, Pool
+from ledger.store.database import Connection
 from ledger.store.keyring import Keyring
 from ledger.store.postgres import PostgresEventStore
 from ledger.subject_export import export_subject
@@ -26,21 +25,6 @@ WHY: Final = {"reason": "request by e-mail", "actor": "key:office"}
 STOP: Final = {"Body": "STOP"}
 
 Export = Callable[..., Awaitable[Any]]
-
-
-@pytest.fixture
-async def handler(
-    store: PostgresEventStore, keyring: Keyring, settings: Settings
-) -> AsyncIterator[CommandHandler]:
-    """What records signals."""
-    async with CommandHandler(store, keyring, settings) as handler:
-        yield handler
-
-
-@pytest.fixture
-def erasures(pool: Pool, store: PostgresEventStore, keyring: Keyring) -> Erasures:
-    """What erases and holds."""
-    return Erasures(pool, store, keyring)
 
 
 @pytest.fixture
