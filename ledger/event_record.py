@@ -1,0 +1,67 @@
+"""An event as people and programs outside are shown it: an export, a replay.
+
+Names are camelCase, position comes first, and what is personal is open. Never guesses:
+what was destroyed is null, and named.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from ledger.domain.events import ConsentChanged
+from ledger.domain.ids import Position
+from ledger.store.codec import RecordedEvent
+from ledger.store.keyring import Keyring, Opened
+
+EventRecord = dict[str, Any]
+_SHOWN_OTHERWISE: Final = (
+    "originator_id",
+    "originator_version",
+    "timestamp",
+    "occurred_at",
+)
+
+
+async def event_records(
+    keyring: Keyring, recorded: Sequence[RecordedEvent]
+) -> list[EventRecord]:
+    """The events in their order, with what is personal of them.
+
+    Raises:
+        SealBroken: some was altered.
+        KeyMissing, MasterKeyMissing, StoreUnavailable: as ``Keyring.opened``.
+    """
+    personal = await _personal(keyring, recorded)
+    return [_record(one, personal.get(one.position)) for one in recorded]
+
+
+async def _personal(
+    keyring: Keyring, recorded: Sequence[RecordedEvent]
+) -> Mapping[Position, Opened]:
+    places = [position for position, e in recorded if isinstance(e, ConsentChanged)]
+    changes = [event for _, event in recorded if isinstance(event, ConsentChanged)]
+    opened = await keyring.opened(changes)
+    return dict(zip(places, opened, strict=True))
+
+
+def _record(recorded: RecordedEvent, personal: Opened | None) -> EventRecord:
+    position, event = recorded
+    shown: dict[str, object] = {
+        "position": position,
+        "kind": type(event).__name__,
+        "subjectId": str(event.subject_id),
+        "version": event.version,
+        "occurredAt": event.occurred_at,
+        "recordedAt": event.recorded_at,
+    }
+    own = {n: value for n, value in vars(event).items() if n not in _SHOWN_OTHERWISE}
+    if personal is not None:
+        own |= personal._asdict()
+        own["destroyed"] = [
+            _camel(n) for n, value in personal._asdict().items() if value is None
+        ]
+    return shown | {_camel(name): value for name, value in own.items()}
+
+
+def _camel(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(word.capitalize() for word in rest)

@@ -1,0 +1,54 @@
+"""Everybody that a number has stood for: one subject after another.
+
+After an erasure the same number is a new subject, and both are the person's. Read from
+the events and not from the tables, so it is complete at a position. Never opens what is
+sealed.
+"""
+
+import itertools
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from ledger.domain.consent import Subject, evolve, nobody
+from ledger.domain.ids import PhoneNumber, Position, Version
+from ledger.store.codec import RecordedEvent
+from ledger.store.event_store import EventStore
+from ledger.store.keyring import Keyring
+
+
+class Generation(NamedTuple):
+    """One subject of the person, with its events."""
+
+    subject: Subject
+    events: list[RecordedEvent]
+
+
+async def generations_of(
+    store: EventStore, keyring: Keyring, number: PhoneNumber, position: Position
+) -> list[Generation]:
+    """The subjects of a number, oldest first, up to a position; none if never seen.
+
+    Raises:
+        StoreUnavailable: the database cannot be read now.
+    """
+    identity = await keyring.identity()
+    found: list[Generation] = []
+    suppressed = False
+    for generation in itertools.count():
+        subject_id = identity.subject_id(number, generation)
+        stream = (await store.read_streams({subject_id: Version(0)}))[subject_id]
+        events = [event for event in stream.events if event.position <= position]
+        if generation and not events:
+            break
+        subject = _folded(nobody(subject_id, suppressed=suppressed), events)
+        found.append(Generation(subject, events))
+        suppressed = subject.suppressed
+        if not subject.erased:
+            break
+    return found if found[0].events else []
+
+
+def _folded(subject: Subject, events: Iterable[RecordedEvent]) -> Subject:
+    for _, event in events:
+        subject = evolve(subject, event)
+    return subject
