@@ -15,9 +15,12 @@ from ledger.api.consents import ConsentsApi
 from ledger.api.erasures import ErasuresApi
 from ledger.api.feed import Feed
 from ledger.api.health import HealthApi
+from ledger.api.history import HistoryApi
 from ledger.api.keys import Keys
 from ledger.api.lists import Lists
 from ledger.api.openapi import OpenApi
+from ledger.api.past import PastReader
+from ledger.api.past_list import PastLists
 from ledger.api.phone_number_list import PhoneNumberListApi
 from ledger.api.phone_numbers import PhoneNumbersApi
 from ledger.api.problems import observe
@@ -54,13 +57,14 @@ async def make_app(dsn: str, settings: Settings) -> web.Application:
     keys = Keys(pool, settings)
     handler = CommandHandler(store, keyring, settings)
     read_model = ReadModel(pool, keyring, bell, settings)
+    past = PastReader(pool, keyring, read_model, settings)
     lists = Lists(pool, settings)
     feed = Feed(pool, read_model, bell, settings)
     checker = SignatureChecker(settings.signed_url, settings.twilio_tokens())
 
     async def running(_: web.Application) -> AsyncIterator[None]:
         # aiohttp has answered every accepted request before it comes back here.
-        async with pool, bell, read_model, lists, feed, handler:
+        async with pool, bell, read_model, past, lists, feed, handler:
             with _collecting_seldom():
                 yield
         count_gathered()
@@ -73,8 +77,9 @@ async def make_app(dsn: str, settings: Settings) -> web.Application:
     app.on_shutdown.append(feed.stop)
     for resource in (
         Webhook(checker, settings.vocabulary(), handler),
-        PhoneNumbersApi(keys, read_model, store, keyring, feed),
-        PhoneNumberListApi(keys, lists, feed),
+        PhoneNumbersApi(keys, read_model, past, feed),
+        HistoryApi(keys, read_model, store, keyring),
+        PhoneNumberListApi(keys, lists, PastLists(pool, past), feed),
         ConsentsApi(keys, handler, store, read_model, keyring),
         ErasuresApi(keys, Erasures(pool, store, keyring)),
         HealthApi(pool, read_model, handler, settings),

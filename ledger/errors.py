@@ -14,7 +14,10 @@
     │       ├── SortNotIndexed
     │       ├── InvalidValue
     │       ├── InvalidLimit
-    │       └── InvalidCursor
+    │       ├── InvalidCursor
+    │       ├── InvalidMoment
+    │       ├── FutureMoment
+    │       └── UnknownTimeZone
     ├── RequestRefused            understood, and not done
     │   ├── Unauthenticated
     │   ├── Forbidden
@@ -142,6 +145,24 @@ class InvalidCursor(InvalidQuery):
     """The cursor was not given for this query."""
 
     code = "invalid_cursor"
+
+
+class InvalidMoment(InvalidQuery):
+    """A moment is a day, or a time with an offset, that there is."""
+
+    code = "invalid_moment"
+
+
+class FutureMoment(InvalidQuery):
+    """The moment is in the future, of which nothing is known."""
+
+    code = "future_moment"
+
+
+class UnknownTimeZone(InvalidQuery):
+    """There is no time zone of this name."""
+
+    code = "unknown_time_zone"
 
 
 class RequestRefused(LedgerError):

@@ -6,7 +6,7 @@ was thought dead, rolls back and does no harm.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from ledger.domain.ids import PhoneNumber, Position, SubjectId
 from ledger.migrations import locked
@@ -20,6 +20,9 @@ _LOAD = statement("projections", "load_checkpoint")
 _ADVANCE = statement("projections", "advance_checkpoint")
 _SEEN = statement("projections", "update_seen")
 _STOPPED = statement("projections", "update_stopped")
+
+INDEX_SECONDS_MAX: Final = 3600.0
+"""Building an index over hundreds of millions of rows takes a while."""
 
 
 class Batch(NamedTuple):

@@ -13,11 +13,12 @@ from ledger.api.models import PhoneNumberRecord
 from ledger.domain.ids import (
     PhoneNumber,
     Position,
+    Sender,
     Version,
     canonical_number,
     is_e164,
 )
-from ledger.errors import InvalidPhoneNumber, InvalidQuery, PreconditionFailed
+from ledger.errors import InvalidPhoneNumber, InvalidQuery, NotFound, PreconditionFailed
 
 _ETAG = re.compile(r'(?:W/)?"([0-9]{1,19})-([0-9]{1,19})"')
 _POSITION = re.compile(r"[0-9]{1,18}", re.ASCII)
@@ -33,6 +34,18 @@ def parse_number(given: str) -> PhoneNumber:
     if not is_e164(number):
         raise InvalidPhoneNumber("write it as +14155550100, the plus as %2B in a query")
     return number
+
+
+def number_in(given: str) -> PhoneNumber:
+    """The number, or the address, that a path names.
+
+    Raises:
+        NotFound: there can be none.
+    """
+    if "\0" in given:
+        # PostgreSQL's text has none, so no record can have this address.
+        raise NotFound("this number was never seen")
+    return canonical_number(given)
 
 
 def etag_of(record: PhoneNumberRecord) -> str:
@@ -89,3 +102,14 @@ def parse_position(name: str, given: str) -> Position:
     if not _POSITION.fullmatch(given):
         raise InvalidQuery(f"{name} must be a position: a whole number from 0")
     return Position(int(given))
+
+
+def sender_in(given: str | None) -> Sender | None:
+    """The sender in a query; a plus sign that was not sent as %2B is a space there.
+
+    Raises:
+        InvalidQuery: it is empty.
+    """
+    if given == "":
+        raise InvalidQuery("sender is empty: leave it out to ask for every sender")
+    return Sender(re.sub("^ (?=[0-9])", "+", given)) if given else None

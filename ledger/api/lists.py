@@ -172,15 +172,22 @@ def make_page(asked: Asked, query: ListQuery, rows: Sequence[Row]) -> Page:
     """A page as it is answered; ``rows`` may begin the next one."""
     page = rows[: query.limit]
     records = [dict(row) for row in page]
-    is_csv = asked.content_type == CSV
-    if is_csv:
+    if asked.content_type == CSV:
         body = b"".join(csv_rows(query.selection.columns, records))
     else:
         body = _json(query, records)
-    headers = {hdrs.VARY: hdrs.ACCEPT, **(CSV_HEADERS if is_csv else JSON_HEADERS)}
+    if len(rows) <= query.limit:
+        return written(asked, body)
+    return written(asked, body, query.encode(_end(query, page[-1])))
+
+
+def written(asked: Asked, body: bytes, cursor: str | None = None) -> Page:
+    """A page of that body; with a cursor, it says where to go on."""
+    own = CSV_HEADERS if asked.content_type == CSV else JSON_HEADERS
+    headers = {hdrs.VARY: hdrs.ACCEPT, **own}
     digest = hashlib.blake2b(body, digest_size=12)
-    if len(rows) > query.limit:
-        following = next_page(asked.raw_query, query.encode(_end(query, page[-1])))
+    if cursor is not None:
+        following = next_page(asked.raw_query, cursor)
         headers[hdrs.LINK] = link = f'<{asked.path}?{following}>; rel="next"'
         # What a 304 stands for has the same link, too.
         digest.update(link.encode())

@@ -134,6 +134,20 @@ class SenderSummary(Shape):
     """Position of the deciding event."""
 
 
+class PastSummary(Shape):
+    """What a number said at a time, as it stands in the list of then."""
+
+    phone_number: str
+    """E.164, or the address as it came where it is not."""
+    status: Status
+    sender: str | None
+    """The sender that was asked for; null where it was every sender together."""
+    since: datetime | None
+    """When the deciding event occurred; null where that was erased."""
+    position: int | None
+    """Position of the deciding event."""
+
+
 class SenderRecord(Shape):
     """What a number says now to one sender; ``unknown`` where it has said nothing."""
 
@@ -148,6 +162,45 @@ class SenderRecord(Shape):
     version: int
     erased: ErasedField = False
     """There, and true, where what the number said before it was erased decides."""
+
+
+class DecidingEvent(Shape):
+    """The event by which a status began, or ended."""
+
+    position: int
+    sender: str
+    """To whom it was said."""
+    status: Status
+    occurred_at: datetime
+    """When the person did it."""
+    recorded_at: datetime
+    """When the ledger wrote it."""
+    source: Source
+    matched_by: MatchedBy
+
+
+class PastRecord(Shape):
+    """What a number said at a time, by what the ledger knew at another."""
+
+    phone_number: str
+    sender: str | None
+    """The sender that was asked for; null where it was every sender together."""
+    status: Answer
+    """What held then; `unknown` where nothing had been said, or was known."""
+    as_of: datetime
+    """The instant that was used."""
+    known_at: datetime | None
+    """Only what was recorded by then was used; null where it was all that is known."""
+    position: int
+    """The ledger's position up to which its events were looked at."""
+    decided_by: DecidingEvent | None
+    """The event that decided; null where there was none, or it was erased."""
+    ended_by: DecidingEvent | None
+    """The next event after which another status held; null where none is known."""
+    senders: list[SenderStatus]
+    """What held for each sender that the number had said something about."""
+    erased: ErasedField = False
+    """There, and true, where the number was erased and has said nothing since."""
 
 
 class Attribute(Shape):

@@ -10,13 +10,15 @@ from typing import Final
 
 from aiohttp import hdrs, web
 
-from ledger.api.addresses import is_unchanged
+from ledger.api.addresses import is_unchanged, sender_in, single_parameters
 from ledger.api.answers import of_model
 from ledger.api.feed import Feed
 from ledger.api.formats import CSV, EVENT_STREAM, JSON, negotiate, split_extension
 from ledger.api.keys import READ, Keys
-from ledger.api.lists import Asked, Lists
+from ledger.api.lists import Asked, Lists, Page
 from ledger.api.models import Attribute, Collection
+from ledger.api.past_list import ALLOWED, PastLists, parse_past_query
+from ledger.api.point_in_time import PARAMETERS
 from ledger.api.query import LIMIT_DEFAULT, LIMIT_MAX
 
 _RANGE: Final = ["eq", "gt", "ge", "lt", "le"]
@@ -75,8 +77,9 @@ _DESCRIPTION: Final = Collection(
 class PhoneNumberListApi:
     """Answers about all numbers."""
 
-    def __init__(self, keys: Keys, lists: Lists, feed: Feed) -> None:
+    def __init__(self, keys: Keys, lists: Lists, past: PastLists, feed: Feed) -> None:
         self._keys = keys
+        self._past = past
         self._lists = lists
         self._feed = feed
 
@@ -111,9 +114,17 @@ class PhoneNumberListApi:
         if content_type == EVENT_STREAM:
             return await self._feed.follow_all(request)
         asked = Asked(request.path, request.rel_url.raw_query_string, content_type)
-        page = await self._lists.page(asked)
+        page = await self._page(request, asked)
         if is_unchanged(request, page.etag):
             kept = (hdrs.ETAG, hdrs.LINK, hdrs.VARY)
             headers = {n: page.headers[n] for n in kept if n in page.headers}
             return web.Response(status=304, headers=headers)
         return web.Response(body=page.body, headers=page.headers)
+
+    async def _page(self, request: web.Request, asked: Asked) -> Page:
+        """What is now, or what was."""
+        if request.query.keys().isdisjoint(PARAMETERS):
+            return await self._lists.page(asked)
+        parameters = single_parameters(request, ALLOWED)
+        sender = sender_in(parameters.get("sender"))
+        return await self._past.page(asked, parse_past_query(parameters, sender))

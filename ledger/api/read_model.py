@@ -156,12 +156,21 @@ class ReadModel:
                 number = ids[subject_id]
                 if erased_at is not None:
                     wanted.add(number)
-                    past[number] = _add(past.get(number), erased_at, status, since)
+                    past[number] = left_by(past.get(number), erased_at, status, since)
                 elif record[0] is not None:
                     _collect(records, number, record)
             if not wanted:
                 break
         return [_answer(n, records.get(n), past.get(n)) for n in numbers]
+
+
+def left_by(
+    past: Past | None, position: Position, status: Answer, since: datetime
+) -> Past:
+    """What is left after one more erasure."""
+    if status == "out":
+        return Past(position, "out", since)
+    return past._replace(position=position) if past else Past(position, status, None)
 
 
 def _collect(
@@ -182,15 +191,6 @@ def _collect(
             senders=[],
         )
     record.senders.append(_sender(*sender))
-
-
-def _add(
-    past: Past | None, position: Position, status: Answer, since: datetime
-) -> Past:
-    """What is left after one more erasure."""
-    if status == "out":
-        return Past(position, "out", since)
-    return past._replace(position=position) if past else Past(position, status, None)
 
 
 def _answer(

@@ -7,7 +7,7 @@ greatest (occurred at, version): an import may bring an older fact than those kn
 which changes what was true then and not what is true now.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -101,6 +101,22 @@ def evolve(subject: Subject, event: LedgerEvent) -> Subject:
             return replace(subject, version=event.version, held_until=None)
         case _:
             return replace(subject, version=event.version)
+
+
+def facts_as_of(
+    changes: Iterable[ConsentChanged], *, as_of: datetime, known_at: datetime
+) -> Facts:
+    """What was so at ``as_of``, by what had been recorded at ``known_at``.
+
+    Two clocks: an import may bring, much later, what somebody said long before. The
+    order of ``changes``, which are one subject's, does not matter.
+    """
+    facts = NO_FACTS
+    for change in changes:
+        if change.occurred_at <= as_of and change.recorded_at <= known_at:
+            fact = Fact(change.occurred_at, change.version, change.status)
+            facts = with_fact(facts, change.sender, fact)
+    return facts
 
 
 def with_fact(facts: Facts, sender: Sender, fact: Fact) -> Facts:

@@ -9,9 +9,11 @@ from typing import Final
 from ledger.domain.events import ConsentChanged
 from ledger.store.database import Connection
 from ledger.store.statements import statement
-from projections.projection import Batch
+from projections.projection import INDEX_SECONDS_MAX, Batch
 
 _TABLE = statement("projections.consent_history", "table")
+_CREATE_INDEXES = statement("projections.consent_history", "create_indexes")
+_DROP_INDEXES = statement("projections.consent_history", "drop_indexes")
 _ERASE = statement("projections.consent_history", "erase_subjects")
 _COLUMNS: Final = (
     "subject_id",
@@ -38,12 +40,15 @@ class ConsentHistory:
     async def create(self, connection: Connection) -> None:
         """Make the table and what erases from it."""
         await connection.execute(_TABLE)
+        await self.create_indexes(connection)
 
     async def create_indexes(self, connection: Connection) -> None:
-        """There are none but the key."""
+        """Make the index of questions about the past."""
+        await connection.execute(_CREATE_INDEXES, timeout=INDEX_SECONDS_MAX)
 
     async def drop_indexes(self, connection: Connection) -> None:
-        """There are none but the key."""
+        """Leave only the key, by which a history is read."""
+        await connection.execute(_DROP_INDEXES)
 
     async def apply(self, connection: Connection, batch: Batch) -> None:
         """Add a row for each consent event, but of who is erased in the same batch.

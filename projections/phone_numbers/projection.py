@@ -8,7 +8,6 @@ onto deciding facts gives the same as folding onto each sender's own.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
 
 from ledger.domain.consent import Fact, Facts, deciding, overall_deciding, with_fact
 from ledger.domain.events import ConsentChanged
@@ -16,7 +15,7 @@ from ledger.domain.ids import EVERY_SENDER, PhoneNumber, Position, SubjectId, Ve
 from ledger.store.codec import RecordedEvent
 from ledger.store.database import Connection
 from ledger.store.statements import statement
-from projections.projection import Batch
+from projections.projection import INDEX_SECONDS_MAX, Batch
 
 _TABLE = statement("projections.phone_numbers", "table")
 _CREATE_INDEXES = statement("projections.phone_numbers", "create_indexes")
@@ -25,9 +24,6 @@ _READ_SENDERS = statement("projections.phone_numbers", "read_senders")
 _UPSERT_SENDERS = statement("projections.phone_numbers", "upsert_senders")
 _UPSERT_NUMBERS = statement("projections.phone_numbers", "upsert_numbers")
 _ERASE = statement("projections.phone_numbers", "erase_subjects")
-
-INDEX_SECONDS_MAX: Final = 3600.0
-"""Building an index over hundreds of millions of numbers takes a while."""
 
 
 @dataclass(slots=True)

@@ -7,10 +7,12 @@ from pydantic import JsonValue
 from ledger import errors
 from ledger.api.formats import CSV, EVENT_STREAM
 from ledger.api.keys import READ
-from ledger.api.models import Collection, PhoneNumberSummary, SenderSummary
+from ledger.api.models import Collection, PastSummary, PhoneNumberSummary, SenderSummary
 from ledger.api.operations.operation import (
     IF_NONE_MATCH,
     LAST_EVENT_ID,
+    PAST,
+    PAST_REFUSALS,
     SNAPSHOT,
     Answer,
     Operation,
@@ -50,7 +52,8 @@ _FORMS: Final = (
     "`=lt=`, `=le=` and, for prefixes, `=sw=`; the collection says which of them an "
     "index serves for which attribute, and any other is refused. `limit(start,end)`, "
     "`sort(status,-since)` and `select(phoneNumber,status)` stand by themselves. A "
-    "plus sign is best sent as `%2B`."
+    "plus sign is best sent as `%2B`. With `asOf` or `knownAt`, the list of then: by "
+    "`status` and `sender` alone, and a page may be short, or empty, and go on."
 )
 _REFUSALS: Final[Refusals] = (
     errors.InvalidQuery,
@@ -61,6 +64,8 @@ _REFUSALS: Final[Refusals] = (
     errors.InvalidValue,
     errors.InvalidLimit,
     errors.InvalidCursor,
+    *PAST_REFUSALS,
+    errors.NotYetProjected,
     errors.QueueFull,
 )
 _AT: Final = "2026-01-31T12:00:00Z"
@@ -80,7 +85,7 @@ def _page(*media_types: str) -> tuple[Answer, Answer]:
         Answer(
             status=200,
             description="A page; `Link` names the next, where there is one.",
-            models=(PhoneNumberSummary, SenderSummary),
+            models=(PhoneNumberSummary, SenderSummary, PastSummary),
             are_many=True,
             can_be_parts=True,
             media_types=media_types,
@@ -119,7 +124,7 @@ LISTING: Final = (
         summary="Which numbers are out, or in?",
         description=f"{_FORMS} With `Accept: text/event-stream`, every change to come.",
         roles=READ,
-        parameters=(*_QUERY, IF_NONE_MATCH, SNAPSHOT, LAST_EVENT_ID),
+        parameters=(*_QUERY, *PAST, IF_NONE_MATCH, SNAPSHOT, LAST_EVENT_ID),
         answers=_page("application/json", CSV, EVENT_STREAM),
         refusals=(*_REFUSALS, errors.NotAcceptable, errors.TryAgain),
     ),
@@ -130,7 +135,7 @@ LISTING: Final = (
         tag="Phone numbers",
         summary="The list as JSON, whatever is accepted",
         roles=READ,
-        parameters=(*_QUERY, IF_NONE_MATCH),
+        parameters=(*_QUERY, *PAST, IF_NONE_MATCH),
         answers=_page("application/json"),
         refusals=_REFUSALS,
     ),
@@ -141,7 +146,7 @@ LISTING: Final = (
         tag="Phone numbers",
         summary="The list as CSV, for a spreadsheet",
         roles=READ,
-        parameters=(*_QUERY, IF_NONE_MATCH),
+        parameters=(*_QUERY, *PAST, IF_NONE_MATCH),
         answers=_page(CSV),
         refusals=_REFUSALS,
     ),

@@ -13,12 +13,15 @@ from ledger.api.models import (
     ConsentInput,
     History,
     NewConsentInput,
+    PastRecord,
     PhoneNumberRecord,
     SenderRecord,
 )
 from ledger.api.operations.operation import (
     IF_NONE_MATCH,
     LAST_EVENT_ID,
+    PAST,
+    PAST_REFUSALS,
     SNAPSHOT,
     Answer,
     Body,
@@ -109,7 +112,9 @@ READING: Final = (
         description="`/PhoneNumbers/+14155550100.status` answers one property of the "
         "record by itself, and `?select(phoneNumber,status)` some of them; `.csv` or "
         "`.json` at the path's end says in what format. With "
-        "`Accept: text/event-stream`, every change to come.",
+        "`Accept: text/event-stream`, every change to come. With `asOf` or `knownAt`, "
+        "what held and was known at a time: always 200, and `unknown` where nothing "
+        "was.",
         roles=READ,
         parameters=(
             NUMBER,
@@ -122,6 +127,7 @@ READING: Final = (
                 "sender decides; without one, `out` where the number is out for "
                 "another, else `unknown`.",
             ),
+            *PAST,
             _MIN_POSITION,
             IF_NONE_MATCH,
             SNAPSHOT,
@@ -131,7 +137,7 @@ READING: Final = (
             Answer(
                 status=200,
                 description="What the number says now.",
-                models=(PhoneNumberRecord, SenderRecord),
+                models=(PhoneNumberRecord, SenderRecord, PastRecord),
                 can_be_parts=True,
                 media_types=("application/json", CSV, EVENT_STREAM),
                 example=_RECORD_EXAMPLE,
@@ -145,6 +151,7 @@ READING: Final = (
         ),
         refusals=(
             *_READ_REFUSALS,
+            *PAST_REFUSALS,
             errors.UnknownAttribute,
             errors.NotAcceptable,
             errors.NotYetProjected,

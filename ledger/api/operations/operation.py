@@ -11,6 +11,7 @@ from typing import Final, Literal
 
 from pydantic import JsonValue
 
+from ledger import errors
 from ledger.api.keys import Role
 from ledger.api.models import Shape
 from ledger.errors import LedgerError
@@ -96,4 +97,34 @@ LAST_EVENT_ID: Final = Parameter(
     name="Last-Event-ID",
     place="header",
     description="Of a stream: the position after which to go on.",
+)
+PAST: Final = (
+    Parameter(
+        name="asOf",
+        place="query",
+        schema={"type": "string", "minLength": 10},
+        example="2026-01-31",
+        description="Ask what held at a time, by when people acted: RFC 3339 with an "
+        "offset, or a date, which means the end of that day.",
+    ),
+    Parameter(
+        name="knownAt",
+        place="query",
+        schema={"type": "string", "minLength": 10},
+        example="2026-01-31T12:00:00Z",
+        description="Use only what the ledger had recorded by this time; `asOf` is the "
+        "same time where it is left out.",
+    ),
+    Parameter(
+        name="tz",
+        place="query",
+        example="America/New_York",
+        description="The time zone of a date in `asOf` or `knownAt`; UTC, if it is "
+        "left out.",
+    ),
+)
+PAST_REFUSALS: Final[Refusals] = (
+    errors.InvalidMoment,
+    errors.FutureMoment,
+    errors.UnknownTimeZone,
 )

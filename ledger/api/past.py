@@ -1,0 +1,310 @@
+"""What numbers said at a time, by what the ledger knew at another.
+
+Reads the history by one step of an index for each sender, and leaves the rest to the
+domain's rules, as the table of now does. Never folds a whole history. Three subtle
+parts. Questions asked at the same moment are read in one query. Nothing is known of the
+future, so the database says what time it is. And what was known at a time is exact only
+once the history has reached all that had been recorded by then: it is waited for.
+"""
+
+import itertools
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Final, NamedTuple, Self, TypeGuard
+
+from ledger.api.read_model import Past, ReadModel, left_by
+from ledger.domain.classify import MatchedBy
+from ledger.domain.consent import (
+    Fact,
+    Facts,
+    deciding,
+    overall,
+    overall_deciding,
+    status_for,
+    with_fact,
+)
+from ledger.domain.ids import (
+    EVERY_SENDER,
+    Answer,
+    PhoneNumber,
+    Position,
+    Sender,
+    Status,
+    SubjectId,
+    Version,
+)
+from ledger.domain.signals import Source
+from ledger.errors import FutureMoment
+from ledger.moments import check_past
+from ledger.settings import Settings
+from ledger.store.batcher import Batcher
+from ledger.store.database import Pool, translated
+from ledger.store.keyring import Keyring
+from ledger.store.statements import statement
+
+_FIND_AS_OF = statement("ledger.api", "find_as_of")
+_READ_CLOCK = statement("ledger.api", "read_clock")
+_READ_LATER = statement("ledger.api", "read_later")
+
+_ALL_THAT_IS_KNOWN: Final = datetime.max.replace(tzinfo=UTC)
+_READS_AT_ONCE: Final = 2
+_READ_BATCH_MAX: Final = 500
+_READS_WAITING_MAX: Final = 10_000
+_LATER_MAX: Final = 256  # events in one look for the end of what held
+_EVENT_COLUMNS: Final = 7  # of an event in a row, but for its sender
+
+
+class Question(NamedTuple):
+    """Whose status, at which time, known when; ``known_at`` None for now."""
+
+    number: PhoneNumber
+    as_of: datetime
+    known_at: datetime | None = None
+    sender: Sender | None = None
+    """None for every sender together."""
+
+
+class Said(NamedTuple):
+    """One event, as far as it decides."""
+
+    sender: Sender
+    status: Status
+    occurred_at: datetime
+    recorded_at: datetime
+    position: Position
+    version: Version
+    source: Source
+    matched_by: MatchedBy
+
+    @property
+    def fact(self) -> Fact:
+        """What the domain's rules see of it."""
+        return Fact(self.occurred_at, self.version, self.status)
+
+
+@dataclass(slots=True)
+class Told:
+    """What a subject had said, sender by sender, and what it said next."""
+
+    subject_id: SubjectId
+    reached: Position
+    """The position up to which the history was read."""
+    ledger_position: Position
+    now: datetime
+    left: Past | None
+    """What the erasures of the number have left, where there were any."""
+    erased: bool = False
+    """Whether the subject itself was erased."""
+    said: dict[Sender, Said] = field(default_factory=dict)
+    following: list[Said] = field(default_factory=list)
+    """The next of every sender that there ever was."""
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the subject has said anything at any time."""
+        return bool(self.said or self.following)
+
+    @property
+    def facts(self) -> Facts:
+        """What the domain's rules decide on."""
+        return {sender: said.fact for sender, said in self.said.items()}
+
+
+class PastReader:
+    """Answers questions about the past. Use as ``async with``."""
+
+    def __init__(
+        self, pool: Pool, keyring: Keyring, read_model: ReadModel, settings: Settings
+    ) -> None:
+        self._pool = pool
+        self._keyring = keyring
+        self._read_model = read_model
+        self._batcher: Batcher[Question, Told] = Batcher(
+            self._find,
+            batch_max=_READ_BATCH_MAX,
+            queue_max=_READS_WAITING_MAX,
+            timeout_seconds=settings.statement_timeout_seconds,
+            at_once=_READS_AT_ONCE,
+        )
+
+    async def __aenter__(self) -> Self:
+        """Start answering."""
+        await self._batcher.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Answer what was asked, then stop."""
+        await self._batcher.__aexit__(kind, error, trace)
+
+    async def ask(self, question: Question) -> Told:
+        """What the number had said; nothing, of one that was never seen.
+
+        Raises:
+            FutureMoment: one of the two times has not come.
+            NotYetProjected: the history has not reached what was known then.
+            StoreUnavailable, QueueFull: it cannot be read now.
+        """
+        told = await self._batcher.submit(question)
+        if question.known_at is not None and told.reached < told.ledger_position:
+            await self._read_model.wait_for(told.ledger_position, "consent_history")
+            told = await self._batcher.submit(question)
+        return told
+
+    async def check(self, as_of: datetime, known_at: datetime | None) -> None:
+        """Refuse what is in the future, by the database's clock.
+
+        Raises:
+            FutureMoment: one of the two times has not come.
+            StoreUnavailable: the clock cannot be read now.
+        """
+        with translated():
+            now = await self._pool.fetchval(_READ_CLOCK)
+        check_past(as_of, now)
+        check_past(known_at or now, now)
+
+    async def ended_by(self, question: Question, told: Told) -> Said | None:
+        """The first event after which the status was another; None if it holds still.
+
+        A second STOP ends nothing. Nearly always it is the very next event that does.
+        """
+        as_of, known_at = _cut(question)
+        facts, sender = told.facts, question.sender
+        before = status_at(told, facts, as_of, sender)
+        listened_to = _listened_to(told, sender)
+        following = (one for one in told.following if one.sender in listened_to)
+        page = sorted(following, key=lambda one: (one.occurred_at, one.position))[:1]
+        while page:
+            for one in page:
+                facts = with_fact(facts, one.sender, one.fact)
+                if status_at(told, facts, one.occurred_at, sender) != before:
+                    return one
+            page = await self._later(told.subject_id, page[-1], known_at, listened_to)
+        return None
+
+    async def _later(
+        self,
+        subject_id: SubjectId,
+        after: Said,
+        known_at: datetime,
+        senders: Collection[Sender],
+    ) -> list[Said]:
+        place = (after.occurred_at, after.position)
+        with translated():
+            rows = await self._pool.fetch(
+                _READ_LATER, subject_id, *place, known_at, _LATER_MAX, list(senders)
+            )
+        return [Said(*row) for row in rows]
+
+    async def _find(self, questions: Sequence[Question]) -> list[Told | Exception]:
+        """The answers, in order; a question about the future has an error for its own.
+
+        A number stands for one subject after another: where one was erased, the next is
+        looked up, until there is one that was not.
+        """
+        answers = await self._read(questions, [None] * len(questions))
+        for generation in itertools.count(1):
+            erased = {i: t.left for i, t in enumerate(answers) if _is_erased(t)}
+            if not erased:
+                break
+            again = [questions[i] for i in erased]
+            successors = await self._read(again, list(erased.values()), generation)
+            for i, told in zip(erased, successors, strict=True):
+                answers[i] = told
+        return answers
+
+    async def _read(
+        self,
+        questions: Sequence[Question],
+        left: Sequence[Past | None],
+        generation: int = 0,
+    ) -> list[Told | Exception]:
+        """What one generation had said, and what is left of those before it."""
+        identity = await self._keyring.identity()
+        ids = [identity.subject_id(q.number, generation) for q in questions]
+        as_of, known_at = zip(*map(_cut, questions), strict=True)
+        with translated():
+            rows = await self._pool.fetch(_FIND_AS_OF, ids, as_of, known_at)
+        told: dict[int, Told] = {}
+        for ordinal, reached, ledger_position, now, *row in rows:
+            i = ordinal - 1
+            if i not in told:
+                told[i] = Told(ids[i], reached, ledger_position, now, left[i])
+            _collect(told[i], row)
+        return [_checked(told[i], q) for i, q in enumerate(questions)]
+
+
+def status_at(told: Told, facts: Facts, at: datetime, sender: Sender | None) -> Answer:
+    """What ``facts``, and erasures before them, say to a sender or to all of them."""
+    left = told.left
+    is_suppressed = left is not None and left.since is not None and left.since <= at
+    if sender is not None:
+        return status_for(facts, sender, suppressed=is_suppressed)
+    said = overall(facts)
+    return "out" if said == "unknown" and is_suppressed else said
+
+
+def decided_by(told: Told, sender: Sender | None) -> Said | None:
+    """The event that decides; None where there is none, or it was erased.
+
+    Where a sender was told nothing it is the one that says ``out`` to another.
+    """
+    facts = told.facts
+    fact = deciding(facts, sender) if sender else overall_deciding(facts)
+    if fact is None:
+        fact = overall_deciding(facts)
+        if fact is None or fact.status == "in":
+            return None
+    return said_in(told, fact)
+
+
+def said_in(told: Told, fact: Fact) -> Said:
+    """The event that is a fact of a subject; its version names it."""
+    return next(said for said in told.said.values() if said.version == fact.version)
+
+
+def _cut(question: Question) -> tuple[datetime, datetime]:
+    """Both times; nothing known then had occurred after it."""
+    known_at = question.known_at or _ALL_THAT_IS_KNOWN
+    return min(question.as_of, known_at), known_at
+
+
+def _listened_to(told: Told, sender: Sender | None) -> set[Sender]:
+    """The senders whose events can change the answer."""
+    if sender is not None and deciding(told.facts, sender) is not None:
+        return {sender, EVERY_SENDER}
+    return {*told.said, *(one.sender for one in told.following)}
+
+
+def _collect(told: Told, row: Sequence[Any]) -> None:
+    """One more sender of a subject, or that it was erased, or nothing."""
+    erased_at, left_status, left_since, sender, *events = row
+    if erased_at is not None:
+        told.erased = True
+        told.left = left_by(told.left, erased_at, left_status, left_since)
+    if sender is None:
+        return
+    said, following = events[:_EVENT_COLUMNS], events[_EVENT_COLUMNS:]
+    if said[0] is not None:
+        told.said[sender] = Said(sender, *said)
+    if following[0] is not None:
+        told.following.append(Said(sender, *following))
+
+
+def _checked(told: Told, question: Question) -> Told | Exception:
+    try:
+        check_past(question.as_of, told.now)
+        check_past(question.known_at or told.now, told.now)
+    except FutureMoment as error:
+        return error
+    return told
+
+
+def _is_erased(told: Told | Exception) -> TypeGuard[Told]:
+    return isinstance(told, Told) and told.erased

@@ -1,0 +1,4 @@
+-- Makes the index of questions about the past, where it is not there: what held for a
+-- sender at a time is the entry just before it.
+CREATE INDEX IF NOT EXISTS consent_history_v1_by_occurrence
+    ON consent_history_v1 (subject_id, sender, occurred_at, position)
