@@ -1,7 +1,8 @@
 """``python -m bench``: everything in one run, as the issue's section "Speed" has it.
 
-Exit codes: 0 every row reaches "at least", 1 one does not or could not be measured,
-2 wrong usage or wrk is missing.
+``python -m bench data`` fills a large ledger and measures nothing. Exit codes: 0 every
+row reaches "at least", 1 one does not or could not be measured, 2 wrong usage or wrk is
+missing.
 """
 
 import json
@@ -19,14 +20,17 @@ import typer
 from rich.console import Console
 
 from bench import report, rows
+from bench.copying import NotEmpty
 from bench.database import Database
 from bench.fill import fill
 from bench.hot_spots import print_hot_spots
+from bench.ledgers import EVENTS_LARGE, fill_folder, fill_url, shape_of
 from bench.results import TARGETS, Row
 from bench.rows import Plan, Writing
 from bench.sealing import sealing
 from bench.service import constant_handler, get, postgres, serve
 from bench.texts import number, number_path
+from ledger.errors import ConfigurationError
 
 _WRITING = {
     "webhooks-64": rows.webhooks_64,
@@ -75,7 +79,35 @@ class _Run:
                 self.found[name] = Row(name, [], notes=[note])
 
 
+def data(
+    target: Annotated[
+        str, typer.Argument(help="A folder, or the URL of an empty database.")
+    ],
+    events: Annotated[int, typer.Option(min=1)] = EVENTS_LARGE,
+    numbers: Annotated[
+        int | None, typer.Option(min=1, help="Default: one for every five events.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Another seed, another story.")] = 1,
+) -> None:
+    """Fill a ledger with realistic events through COPY, and project it.
+
+    A folder gets an embedded PostgreSQL, as LEDGER_DATA_DIR does; for a database,
+    LEDGER_MASTER_KEY says what wraps its keys.
+    """
+    say = _sayer(Console(stderr=True))
+    try:
+        shape = shape_of(events, numbers, seed)
+        if "://" in target:
+            fill_url(target, shape, say)
+        else:
+            fill_folder(Path(target), shape, say)
+    except (ValueError, NotEmpty, ConfigurationError) as error:
+        say(str(error))
+        sys.exit(2)
+
+
 def main(  # noqa: PLR0913 - one parameter an option
+    context: typer.Context,
     only: Annotated[
         list[str] | None, typer.Option(help=f"One of {', '.join(TARGETS)}; repeat.")
     ] = None,
@@ -93,6 +125,8 @@ def main(  # noqa: PLR0913 - one parameter an option
     ] = False,
 ) -> None:
     """Measure the service against the least that the same machine can do."""
+    if context.invoked_subcommand is not None:
+        return
     console = Console(stderr=True)
     names = set(only or TARGETS)
     _refuse(console, names)
@@ -205,5 +239,6 @@ def _sayer(console: Console) -> Callable[[str], None]:
 
 if __name__ == "__main__":
     app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
-    app.command()(main)
+    app.callback(invoke_without_command=True)(main)
+    app.command()(data)
     app()

@@ -22,10 +22,11 @@ _TABLE: Final = """
     CREATE TABLE IF NOT EXISTS inserted (
         id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, state bytea NOT NULL)
 """
-_LAG: Final = """
+LAG: Final = """
     SELECT coalesce(max((SELECT position FROM ledger_position) - position), 0)
     FROM projections
 """
+"""How many events the slowest projection is behind."""
 _TRANSACTIONS: Final = """
     SELECT count(DISTINCT xmin::text) FROM ledger_events WHERE notification_id >
 """
@@ -88,7 +89,7 @@ class Database:
 
     def lag(self) -> int:
         """How many events the slowest projection is behind."""
-        return int(self.value(_LAG))
+        return int(self.value(LAG))
 
     def wait_caught_up(self) -> None:
         """Return once no projection is behind, so the next round starts in quiet."""

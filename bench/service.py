@@ -77,11 +77,17 @@ def serve(folder: Path, *, is_sealed: bool = True) -> Iterator[Running]:
 @contextmanager
 def project(folder: Path, *, is_sealed: bool = True) -> Iterator[Running]:
     """The projector alone, as ``consent-ledger project`` starts it."""
-    log = folder / "project.log"
-    command = [_BIN / "consent-ledger", "project"]
     env = environment(folder, 0, is_sealed=is_sealed)
-    with _process(command, env, log) as process:
+    with projecting(env, folder / "project.log") as process:
         yield Running("", 0, process.pid)
+
+
+@contextmanager
+def projecting(env: Mapping[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """The projector's process, with an environment of the caller's."""
+    command = [_BIN / "consent-ledger", "project"]
+    with _process(command, env, log) as process:
+        yield process
 
 
 @contextmanager

@@ -101,7 +101,7 @@ async def read_whole(dsn: str) -> Whole:
         sids = {str(found["MessageSid"]) for found in evidence.values()}
         keys = await recorded_keys(connection, sids)
         count = await connection.fetchval("SELECT count(*) FROM signal_keys")
-        tables = await _tables(connection)
+        tables = await read_tables(connection)
         return Whole(events, evidence, people, keys, count, tables)
     finally:
         await connection.close()
@@ -222,6 +222,7 @@ async def _is_projected(connection: Connection) -> bool:
     )
 
 
-async def _tables(connection: Connection) -> Tables:
+async def read_tables(connection: Connection) -> Tables:
+    """What the projections have written."""
     fetched = [await connection.fetch(q) for q in (_NUMBERS, _SENDERS, _HISTORY)]
     return Tables(*(Counter(map(tuple, rows)) for rows in fetched))
