@@ -19,16 +19,25 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from bench import report, rows
+from bench import asking, report, rows
 from bench.copying import NotEmpty
 from bench.database import Database
 from bench.fill import fill
 from bench.hot_spots import print_hot_spots
-from bench.ledgers import EVENTS_LARGE, fill_folder, fill_url, shape_of
+from bench.ledgers import (
+    EVENTS_LARGE,
+    EVENTS_SMALL,
+    KEPT,
+    fill_folder,
+    fill_url,
+    kept_ledger,
+    shape_of,
+)
 from bench.results import TARGETS, Row
 from bench.rows import Plan, Writing
 from bench.sealing import sealing
 from bench.service import constant_handler, get, postgres, serve
+from bench.story import Shape
 from bench.texts import number, number_path
 from ledger.errors import ConfigurationError
 
@@ -40,6 +49,13 @@ _WRITING = {
     "visible": rows.visible,
 }
 _READING = ("projector", "get-number", "list")
+_ASKING = {
+    "as-of": asking.as_of,
+    "as-of-longest": asking.as_of_longest,
+    "as-of-known-at": asking.as_of_known_at,
+    "check": asking.check,
+    "check-as-of": asking.check_as_of,
+}
 _SEALING = ("sealing-webhooks", "sealing-projector")
 
 
@@ -51,6 +67,8 @@ class _Run:
     names: set[str]
     folder: Path
     profile: bool
+    shape: Shape
+    kept: Path
     found: dict[str, Row] = field(default_factory=dict)
     writing: Writing | None = None
     server: str = ""
@@ -108,15 +126,21 @@ def data(
 
 def main(  # noqa: PLR0913 - one parameter an option
     context: typer.Context,
+    *,
     only: Annotated[
         list[str] | None, typer.Option(help=f"One of {', '.join(TARGETS)}; repeat.")
     ] = None,
     seconds: Annotated[int, typer.Option(min=1, help="Of each side's round.")] = 5,
     rounds: Annotated[int, typer.Option(min=1, help="Of each row.")] = 3,
+    events: Annotated[
+        int, typer.Option(min=1, help="Of the ledger that as-of and check rows ask.")
+    ] = EVENTS_SMALL,
+    kept: Annotated[
+        Path, typer.Option(help="Where such ledgers are kept between runs.")
+    ] = KEPT,
     directory: Annotated[
         Path | None, typer.Option(help="Where databases go: a disk, not memory.")
     ] = None,
-    *,
     as_json: Annotated[
         bool, typer.Option("--json", help="JSON on standard output.")
     ] = False,
@@ -132,9 +156,11 @@ def main(  # noqa: PLR0913 - one parameter an option
     _refuse(console, names)
     with _folders(directory) as (folder, scratch):
         say = _sayer(console)
-        run = _Run(Plan(seconds, rounds, scratch, say), names, folder, profile)
+        plan = Plan(seconds, rounds, scratch, say)
+        run = _Run(plan, names, folder, profile, shape_of(events), kept)
         run.stage(_WRITING, _write)
         run.stage(_READING, _read)
+        run.stage(_ASKING, _ask)
         run.stage(_SEALING, _seal)
     found = [run.found[name] for name in TARGETS if name in run.found]
     _show(run, found, as_json=as_json)
@@ -164,6 +190,16 @@ def _read(run: _Run) -> None:
         run.measure("projector", lambda: rows.projector(run.plan, database))
         if run.names & {"get-number", "list"}:
             _read_api(run, database, folder)
+
+
+def _ask(run: _Run) -> None:
+    """Everything about the past and about lists, on a large ledger that is kept."""
+    with kept_ledger(run.shape, run.kept, run.plan.say) as database:
+        run.server = _describe(database)
+        with serve(database.folder) as running:
+            questions = asking.Asking(run.plan, running, database, run.shape)
+            for name, measure in _ASKING.items():
+                run.measure(name, lambda measure=measure: measure(questions))  # type: ignore[misc]
 
 
 def _seal(run: _Run) -> None:

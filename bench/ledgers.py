@@ -1,12 +1,13 @@
 """Large ledgers, filled and projected; kept in a folder, since they take minutes.
 
-``python -m bench data`` makes one, and a row of the bench asks for one with ``kept``.
-The projections are the projector's own work, as ``consent-ledger project`` does it.
+``python -m bench data`` makes one; a row of the bench gets one by ``kept_ledger``. The
+projections are the projector's own work, as ``consent-ledger project`` does it.
 """
 
 import asyncio
 import os
 import shutil
+import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -47,7 +48,7 @@ def shape_of(events: int, numbers: int | None = None, seed: int = 1) -> Shape:
 
 
 @contextmanager
-def kept(shape: Shape, folder: Path, say: Say) -> Iterator[Database]:
+def kept_ledger(shape: Shape, folder: Path, say: Say) -> Iterator[Database]:
     """PostgreSQL on the projected ledger of that shape, made if it is not kept.
 
     A kept one is brought to this release's schema and projections first.
@@ -88,23 +89,29 @@ def _copy(dsn: str, settings: Mapping[str, str], shape: Shape, say: Say) -> None
 
 
 def _project(dsn: str, env: Mapping[str, str], log: Path, say: Say) -> None:
-    """Let the projector run until nothing is left; does nothing if nothing is."""
+    """Let the projector run until nothing is left for it."""
     with psycopg.connect(dsn, autocommit=True) as connection:
-        if not (left := _lag(connection)):
-            return
-        started = time.monotonic()
-        with (
-            projecting(env, log) as projector,
-            shown_progress("shown", left) as advance,
-        ):
-            while left:
-                time.sleep(_POLL_SECONDS)
-                if projector.poll() is not None:
-                    raise NotStarted(f"the projector ended, see {log}")
-                advance(left - (left := _lag(connection)))
-    # Its last act, if it was not stopped before it.
+        if left := _lag(connection):
+            started = time.monotonic()
+            with projecting(env, log) as projector:
+                _wait_until_shown(connection, projector, left)
+            say(f"projected in {time.monotonic() - started:.0f} s")
+    # The projector's last act, if it was not stopped before it; and a kept ledger gets
+    # the indexes that have come since.
     asyncio.run(_create_indexes(dsn))
-    say(f"projected in {time.monotonic() - started:.0f} s")
+
+
+def _wait_until_shown(
+    connection: psycopg.Connection[tuple[int]],
+    projector: subprocess.Popen[bytes],
+    left: int,
+) -> None:
+    with shown_progress("projected", left) as advance:
+        while left:
+            time.sleep(_POLL_SECONDS)
+            if projector.poll() is not None:
+                raise NotStarted("the projector has ended; its log is beside the data")
+            advance(left - (left := _lag(connection)))
 
 
 def _lag(connection: psycopg.Connection[tuple[int]]) -> int:

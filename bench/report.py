@@ -66,7 +66,7 @@ def _cells(row: Row) -> list[str]:
         target.what,
         target.against,
         "" if value is None else f"{value:.3g}{target.unit}",
-        f"{target.at_least:g}{target.unit}",
+        f"{target.at_least:.3g}{target.unit}",
         f"{target.aim:g}{target.unit}",
         f"[{colour}]{row.verdict}[/{colour}]",
         _measured(row),

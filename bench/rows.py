@@ -151,7 +151,7 @@ def list_numbers(plan: Plan, running: Running, constant: Running) -> Row:
     plan.say(f"list: walking to find {_PAGES} pages")
     paths = list(itertools.islice(_pages(running), _PAGES))
     row = _reads("list", plan, running, constant, paths)
-    same = _read(running, prepare_reads(running, [LIST_PATH], plan.scratch), 2)
+    same = read_at_random(running, prepare_reads(running, [LIST_PATH], plan.scratch), 2)
     note = f"{len(paths)} pages at random; all asking for one page: "
     return replace(row, notes=[f"{note}{same.per_second:,.0f}/s"])
 
@@ -302,16 +302,19 @@ def _reads(
 ) -> Row:
     ours_prepared = prepare_reads(running, paths, plan.scratch)
     theirs_prepared = prepare_reads(constant, paths, plan.scratch)
-    _read(running, ours_prepared, 1)
-    _read(constant, theirs_prepared, 1)
+    read_at_random(running, ours_prepared, 1)
+    read_at_random(constant, theirs_prepared, 1)
     ours, theirs = [], []
     for _ in rounds_of(plan, name):
-        ours.append(_read(running, ours_prepared, plan.seconds).per_second)
-        theirs.append(_read(constant, theirs_prepared, plan.seconds).per_second)
+        ours.append(read_at_random(running, ours_prepared, plan.seconds).per_second)
+        theirs.append(
+            read_at_random(constant, theirs_prepared, plan.seconds).per_second
+        )
         plan.say(f"  {ours[-1]:,.0f} against {theirs[-1]:,.0f} a second")
     return Row(name, ours, theirs)
 
 
-def _read(running: Running, prepared: Prepared, seconds: int) -> Round:
+def read_at_random(running: Running, prepared: Prepared, seconds: int) -> Round:
+    """A round of requests at random, at 64 connections."""
     order: Order = "random"
     return drive(running.url, prepared, connections=64, seconds=seconds, order=order)

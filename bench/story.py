@@ -30,7 +30,7 @@ LONGEST: Final = 1
 
 _LONGEST_EVENTS_MAX: Final = 10_000
 _SERVICES: Final = tuple(f"MG{letter * 32}" for letter in "ce")
-_SENDERS: Final = (*_SERVICES, "+14155550199", "+14155550188", "72345")
+SENDERS: Final = (*_SERVICES, "+14155550199", "+14155550188", "72345")
 _STOPS: Final = (
     *("STOP", "Stop", "stop", "STOP.", "Stop!", "STOPALL", "UNSUBSCRIBE", "Cancel"),
     *("QUIT", "END", "Arrêt", "opt out"),
@@ -205,7 +205,7 @@ def _row(moment: Moment, status: Status) -> Signal:
 def _sender(moment: Moment) -> Sender:
     """Nearly always the one that this number talks to, now and then another."""
     other = moment.bits >> 55 & 0x1F
-    return Sender(_SENDERS[(moment.ordinal + max(0, other - 26)) % len(_SENDERS)])
+    return Sender(SENDERS[(moment.ordinal + max(0, other - 26)) % len(SENDERS)])
 
 
 def _any_sender(moment: Moment) -> Sender:

@@ -1,0 +1,257 @@
+"""What questions about the past, and about lists, cost: rows on a large, kept ledger.
+
+A question with ``asOf`` is held against the same service's answer for now, a list
+against the plain SQL that reads its rows. The subtle part is the number with the
+longest history: asked for now by everybody at once it is read once for all of them,
+which no two questions about its past can be, so those are held against random numbers.
+"""
+
+import asyncio
+import http.client
+import json
+import random
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import cached_property
+from typing import Any, Final
+from uuid import UUID
+
+import asyncpg
+
+from bench.database import Database
+from bench.load import BadRound, Prepared
+from bench.results import Row
+from bench.rows import Plan, read_at_random, rounds_of
+from bench.service import BEARER, Running, get
+from bench.story import BEGINNING, END, LONGEST, SENDERS, Shape
+from bench.texts import number, number_path, prepare_reads
+from ledger.domain.ids import PhoneNumber
+from ledger.master_key import load_master_keys
+from ledger.settings import Settings
+from ledger.store.keyring import Keyring
+
+LIST_NUMBERS: Final = 10_000
+
+_PATHS: Final = 50_000
+"""How many different questions a round has at hand."""
+_LISTS: Final = 7
+"""How many different lists a round checks; of the times the median is taken."""
+_SENDER: Final = SENDERS[0]
+_READ_ROWS: Final = """
+    SELECT subject_id, sender, status, since, position
+    FROM phone_number_senders_v1 WHERE subject_id = ANY ($1::uuid[])
+"""
+
+
+class NotThere(Exception):
+    """The service does not answer such a question."""
+
+
+@dataclass
+class Asking:
+    """The service on a kept ledger, and the questions that it is asked."""
+
+    plan: Plan
+    running: Running
+    database: Database
+    shape: Shape
+
+    @property
+    def note(self) -> str:
+        """What every row says of its ledger."""
+        return f"{self.shape.events:,} events of {self.shape.numbers:,} numbers"
+
+    @cached_property
+    def now(self) -> Prepared:
+        """Random numbers, as they are now."""
+        return self.prepare([number_path(number(n)) for n in self.ordinals()])
+
+    def ordinals(self) -> list[int]:
+        """Numbers at random, the same for every row."""
+        return self._random(1).choices(range(1, self.shape.numbers + 1), k=_PATHS)
+
+    def instants(self) -> list[str]:
+        """Times of the story at random, as a query takes them."""
+        generator = self._random(2)
+        span = END - BEGINNING
+        return [_rfc3339(BEGINNING + span * generator.random()) for _ in range(_PATHS)]
+
+    def lists(self) -> list[list[str]]:
+        """Lists of numbers, each at random and of nobody twice."""
+        generator = self._random(3)
+        count = min(LIST_NUMBERS, self.shape.numbers)
+        everybody = range(1, self.shape.numbers + 1)
+        return [
+            [number(ordinal) for ordinal in generator.sample(everybody, count)]
+            for _ in range(_LISTS)
+        ]
+
+    def prepare(self, paths: Sequence[str]) -> Prepared:
+        """The questions as wrk sends them, in a file of their own."""
+        prepared = prepare_reads(self.running, paths, self.plan.scratch)
+        kept = prepared.path.with_name(f"asking-{hash(tuple(paths)):x}.http")
+        return replace(prepared, path=prepared.path.rename(kept))
+
+    def _random(self, seed: int) -> random.Random:
+        return random.Random(seed)  # noqa: S311 - nothing is kept secret by it
+
+
+def as_of(asking: Asking) -> Row:
+    """Rate of random numbers at random times."""
+    pairs = zip(asking.ordinals(), asking.instants(), strict=True)
+    paths = [f"{number_path(number(n))}?asOf={at}" for n, at in pairs]
+    return _rates("as-of", asking, paths)
+
+
+def as_of_longest(asking: Asking) -> Row:
+    """Rate of the number with the longest history, at random times."""
+    path = number_path(number(LONGEST))
+    row = _rates(
+        "as-of-longest", asking, [f"{path}?asOf={t}" for t in asking.instants()]
+    )
+    if not row.ours:
+        return row
+    same = read_at_random(asking.running, asking.prepare([path]), 2)
+    note = f"a history of {asking.shape.longest:,} events; all asking for it as it is "
+    return replace(row, notes=[*row.notes, f"{note}now: {same.per_second:,.0f}/s"])
+
+
+def as_of_known_at(asking: Asking) -> Row:
+    """Rate of random numbers at random times, as they were known at others."""
+    instants = asking.instants()
+    asked = zip(asking.ordinals(), instants, reversed(instants), strict=True)
+    paths = [f"{number_path(number(n))}?asOf={t}&knownAt={k}" for n, t, k in asked]
+    return _rates("as-of-known-at", asking, paths)
+
+
+def check(asking: Asking) -> Row:
+    """Time of a list of 10,000 numbers, as they are now."""
+    return _checks("check", asking, [None] * _LISTS)
+
+
+def check_as_of(asking: Asking) -> Row:
+    """Time of a list of 10,000 numbers, each list at another random time."""
+    return _checks("check-as-of", asking, asking.instants()[:_LISTS])
+
+
+def _rates(name: str, asking: Asking, paths: Sequence[str]) -> Row:
+    try:
+        _answered(*get(asking.running.url + paths[0]))
+    except NotThere as error:
+        return Row(name, [], notes=[str(error)])
+    then = asking.prepare(paths)
+    seconds = asking.plan.seconds
+    for prepared in (then, asking.now):
+        read_at_random(asking.running, prepared, seconds)
+    ours, theirs = [], []
+    for _ in rounds_of(asking.plan, name):
+        ours.append(read_at_random(asking.running, then, seconds).per_second)
+        theirs.append(read_at_random(asking.running, asking.now, seconds).per_second)
+        asking.plan.say(f"  {ours[-1]:,.0f} against {theirs[-1]:,.0f} a second")
+    return Row(name, ours, theirs, notes=[asking.note])
+
+
+def _checks(name: str, asking: Asking, instants: Sequence[str | None]) -> Row:
+    lists = asking.lists()
+    with _connection(asking.running) as connection, asyncio.Runner() as runner:
+        plain = runner.run(_Plain.open(asking.database))
+        subjects = [runner.run(plain.subjects(numbers)) for numbers in lists]
+        bodies = [_body(*each) for each in zip(lists, instants, strict=True)]
+        try:
+            _post(connection, bodies[0], len(lists[0]))
+        except NotThere as error:
+            return Row(name, [], notes=[str(error)])
+        runner.run(plain.read(subjects[0]))
+        ours, theirs = [], []
+        for _ in rounds_of(asking.plan, name):
+            times = [
+                (_post(connection, body, len(ids)), runner.run(plain.read(ids)))
+                for body, ids in zip(bodies, subjects, strict=True)
+            ]
+            ours.append(statistics.median(our for our, _ in times))
+            theirs.append(statistics.median(their for _, their in times))
+            asking.plan.say(f"  {ours[-1]:,.1f} against {theirs[-1]:,.1f} ms")
+        runner.run(plain.close())
+    return Row(name, ours, theirs, notes=[asking.note])
+
+
+@dataclass
+class _Plain:
+    """The least that reading a list's rows takes: one statement, on a warm plan."""
+
+    connection: "asyncpg.Connection[asyncpg.Record]"
+    keyring: Keyring
+
+    @classmethod
+    async def open(cls, database: Database) -> "_Plain":
+        settings = Settings.from_mapping({"LEDGER_DATA_DIR": str(database.folder)})
+        connection = await asyncpg.connect(database.dsn)
+        return cls(connection, Keyring(connection, load_master_keys(settings)))
+
+    async def subjects(self, numbers: Sequence[str]) -> list[UUID]:
+        """Whose the numbers are; making ids is not part of the time."""
+        identity = await self.keyring.identity()
+        return [identity.subject_id(PhoneNumber(each)) for each in numbers]
+
+    async def read(self, subjects: Sequence[UUID]) -> float:
+        """Milliseconds until all rows of the subjects are here."""
+        started = time.perf_counter()
+        rows = await self.connection.fetch(_READ_ROWS, subjects)
+        milliseconds = 1000 * (time.perf_counter() - started)
+        if len(rows) < len(subjects):
+            raise BadRound(f"{len(rows)} rows of {len(subjects)} numbers")
+        return milliseconds
+
+    async def close(self) -> None:
+        """Leave the database."""
+        await self.connection.close()
+
+
+@contextmanager
+def _connection(running: Running) -> Iterator[http.client.HTTPConnection]:
+    connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=60)
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def _body(numbers: Sequence[str], instant: str | None) -> bytes:
+    asked: dict[str, object] = {"phoneNumbers": numbers, "sender": _SENDER}
+    return json.dumps(asked if instant is None else asked | {"asOf": instant}).encode()
+
+
+def _post(connection: http.client.HTTPConnection, body: bytes, expected: int) -> float:
+    """Milliseconds until a list's answer is here, and the proof that it is one."""
+    headers = {"Authorization": BEARER, "Content-Type": "application/json"}
+    started = time.perf_counter()
+    connection.request("POST", "/PhoneNumbers/check", body, headers)
+    response = connection.getresponse()
+    answer = response.read()
+    milliseconds = 1000 * (time.perf_counter() - started)
+    found = _answered(response.status, answer)
+    if len(found["results"]) != expected or "position" not in found:
+        raise BadRound(f"{len(found['results'])} answers for {expected} numbers")
+    return milliseconds
+
+
+def _answered(status: int, body: bytes) -> Any:  # noqa: ANN401 - JSON
+    """The answer.
+
+    Raises:
+        NotThere: there is no such route, or no such parameter, yet.
+        BadRound: it is not an answer.
+    """
+    if status in (400, 404, 405, 415):
+        raise NotThere(f"not there yet: it answers {status}: {body[:300]!r}")
+    if status != 200:
+        raise BadRound(f"it answers {status}: {body[:300]!r}")
+    return json.loads(body)
+
+
+def _rfc3339(at: datetime) -> str:
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
