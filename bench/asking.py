@@ -3,7 +3,8 @@
 A question with ``asOf`` is held against the same service's answer for now, a list
 against the plain SQL that reads its rows. The subtle part is the number with the
 longest history: asked for now by everybody at once it is read once for all of them,
-which no two questions about its past can be, so those are held against random numbers.
+which no two questions about its past can be. So those are held against the numbers that
+say most after it, and have talked to as many senders.
 """
 
 import asyncio
@@ -38,6 +39,7 @@ LIST_NUMBERS: Final = 10_000
 
 _PATHS: Final = 50_000
 """How many different questions a round has at hand."""
+_TALKATIVE: Final = 100
 _LISTS: Final = 7
 """How many different lists a round checks; of the times the median is taken."""
 _SENDER: Final = SENDERS[0]
@@ -69,6 +71,12 @@ class Asking:
     def now(self) -> Prepared:
         """Random numbers, as they are now."""
         return self.prepare([number_path(number(n)) for n in self.ordinals()])
+
+    @cached_property
+    def talkative_now(self) -> Prepared:
+        """Numbers that have said much, as they are now."""
+        last = min(LONGEST + _TALKATIVE, self.shape.numbers)
+        return self.prepare([number_path(number(n)) for n in range(LONGEST, last + 1)])
 
     def ordinals(self) -> list[int]:
         """Numbers at random, the same for every row."""
@@ -104,20 +112,15 @@ def as_of(asking: Asking) -> Row:
     """Rate of random numbers at random times."""
     pairs = zip(asking.ordinals(), asking.instants(), strict=True)
     paths = [f"{number_path(number(n))}?asOf={at}" for n, at in pairs]
-    return _rates("as-of", asking, paths)
+    return _rates("as-of", asking, paths, asking.now)
 
 
 def as_of_longest(asking: Asking) -> Row:
     """Rate of the number with the longest history, at random times."""
     path = number_path(number(LONGEST))
-    row = _rates(
-        "as-of-longest", asking, [f"{path}?asOf={t}" for t in asking.instants()]
-    )
-    if not row.ours:
-        return row
-    same = read_at_random(asking.running, asking.prepare([path]), 2)
-    note = f"a history of {asking.shape.longest:,} events; all asking for it as it is "
-    return replace(row, notes=[*row.notes, f"{note}now: {same.per_second:,.0f}/s"])
+    paths = [f"{path}?asOf={instant}" for instant in asking.instants()]
+    row = _rates("as-of-longest", asking, paths, asking.talkative_now)
+    return replace(row, notes=[*row.notes, f"{asking.shape.longest:,} events long"])
 
 
 def as_of_known_at(asking: Asking) -> Row:
@@ -125,7 +128,7 @@ def as_of_known_at(asking: Asking) -> Row:
     instants = asking.instants()
     asked = zip(asking.ordinals(), instants, reversed(instants), strict=True)
     paths = [f"{number_path(number(n))}?asOf={t}&knownAt={k}" for n, t, k in asked]
-    return _rates("as-of-known-at", asking, paths)
+    return _rates("as-of-known-at", asking, paths, asking.now)
 
 
 def check(asking: Asking) -> Row:
@@ -138,19 +141,18 @@ def check_as_of(asking: Asking) -> Row:
     return _checks("check-as-of", asking, asking.instants()[:_LISTS])
 
 
-def _rates(name: str, asking: Asking, paths: Sequence[str]) -> Row:
+def _rates(name: str, asking: Asking, paths: Sequence[str], now: Prepared) -> Row:
     try:
         _answered(*get(asking.running.url + paths[0]))
     except NotThere as error:
         return Row(name, [], notes=[str(error)])
-    then = asking.prepare(paths)
-    seconds = asking.plan.seconds
-    for prepared in (then, asking.now):
+    then, seconds = asking.prepare(paths), asking.plan.seconds
+    for prepared in (then, now):
         read_at_random(asking.running, prepared, seconds)
     ours, theirs = [], []
     for _ in rounds_of(asking.plan, name):
         ours.append(read_at_random(asking.running, then, seconds).per_second)
-        theirs.append(read_at_random(asking.running, asking.now, seconds).per_second)
+        theirs.append(read_at_random(asking.running, now, seconds).per_second)
         asking.plan.say(f"  {ours[-1]:,.0f} against {theirs[-1]:,.0f} a second")
     return Row(name, ours, theirs, notes=[asking.note])
 

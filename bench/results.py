@@ -70,13 +70,13 @@ TARGETS: Final[Mapping[str, Target]] = MappingProxyType(
         ),
         "as-of-longest": Target(
             "the same, of the number with the longest history",
-            "the same",
+            "the same, those that have said most",
             1 / 1.3,
             1,
         ),
         "as-of-known-at": Target(
             "the same with asOf and knownAt, random numbers",
-            "the same",
+            "the same service, random numbers as they are now",
             1 / 1.3,
             1,
         ),
