@@ -30,6 +30,7 @@ from bench.rows import Plan, read_at_random, rounds_of
 from bench.service import BEARER, Running, get
 from bench.story import BEGINNING, END, LONGEST, SENDERS, Shape
 from bench.texts import number, number_path, prepare_reads
+from bench.usage import take_snapshot
 from ledger.domain.ids import PhoneNumber
 from ledger.master_key import load_master_keys
 from ledger.settings import Settings
@@ -70,13 +71,15 @@ class Asking:
     @cached_property
     def now(self) -> Prepared:
         """Random numbers, as they are now."""
-        return self.prepare([number_path(number(n)) for n in self.ordinals()])
+        paths = [number_path(number(n)) for n in self.ordinals()]
+        return self.prepare("now", paths)
 
     @cached_property
     def talkative_now(self) -> Prepared:
         """Numbers that have said much, as they are now."""
         last = min(LONGEST + _TALKATIVE, self.shape.numbers)
-        return self.prepare([number_path(number(n)) for n in range(LONGEST, last + 1)])
+        paths = [number_path(number(n)) for n in range(LONGEST, last + 1)]
+        return self.prepare("talkative-now", paths)
 
     def ordinals(self) -> list[int]:
         """Numbers at random, the same for every row."""
@@ -98,11 +101,18 @@ class Asking:
             for _ in range(_LISTS)
         ]
 
-    def prepare(self, paths: Sequence[str]) -> Prepared:
-        """The questions as wrk sends them, in a file of their own."""
+    def prepare(self, name: str, paths: Sequence[str]) -> Prepared:
+        """The questions as wrk sends them, in a file of that name."""
         prepared = prepare_reads(self.running, paths, self.plan.scratch)
-        kept = prepared.path.with_name(f"asking-{hash(tuple(paths)):x}.http")
+        kept = prepared.path.with_name(f"{name}.http")
         return replace(prepared, path=prepared.path.rename(kept))
+
+    def drive(self, prepared: Prepared) -> tuple[float, float]:
+        """Answers a second, and the milliseconds of CPU that each has cost us."""
+        before = take_snapshot(self.running, self.database)
+        done = read_at_random(self.running, prepared, self.plan.seconds)
+        spent = take_snapshot(self.running, self.database).since(before)
+        return done.per_second, 1000 * sum(spent.values()) / done.requests
 
     def _random(self, seed: int) -> random.Random:
         return random.Random(seed)  # noqa: S311 - nothing is kept secret by it
@@ -146,15 +156,22 @@ def _rates(name: str, asking: Asking, paths: Sequence[str], now: Prepared) -> Ro
         _answered(*get(asking.running.url + paths[0]))
     except NotThere as error:
         return Row(name, [], notes=[str(error)])
-    then, seconds = asking.prepare(paths), asking.plan.seconds
+    then = asking.prepare(name, paths)
     for prepared in (then, now):
-        read_at_random(asking.running, prepared, seconds)
-    ours, theirs = [], []
+        asking.drive(prepared)
+    ours: list[tuple[float, float]] = []
+    theirs: list[tuple[float, float]] = []
     for _ in rounds_of(asking.plan, name):
-        ours.append(read_at_random(asking.running, then, seconds).per_second)
-        theirs.append(read_at_random(asking.running, now, seconds).per_second)
-        asking.plan.say(f"  {ours[-1]:,.0f} against {theirs[-1]:,.0f} a second")
-    return Row(name, ours, theirs, notes=[asking.note])
+        ours.append(asking.drive(then))
+        theirs.append(asking.drive(now))
+        asking.plan.say(f"  {ours[-1][0]:,.0f} against {theirs[-1][0]:,.0f} a second")
+    our_rates, our_costs = zip(*ours, strict=True)
+    their_rates, their_costs = zip(*theirs, strict=True)
+    costs = [statistics.median(each) for each in (our_costs, their_costs)]
+    note = (
+        f"CPU an answer {costs[0]:.3f} ms against {costs[1]:.3f} ms, web and database"
+    )
+    return Row(name, our_rates, their_rates, notes=[f"{asking.note}; {note}"])
 
 
 def _checks(name: str, asking: Asking, instants: Sequence[str | None]) -> Row:
