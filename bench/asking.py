@@ -34,6 +34,7 @@ from bench.usage import take_snapshot
 from ledger.domain.ids import PhoneNumber
 from ledger.master_key import load_master_keys
 from ledger.settings import Settings
+from ledger.store.identity import Identity
 from ledger.store.keyring import Keyring
 
 LIST_NUMBERS: Final = 10_000
@@ -176,58 +177,59 @@ def _rates(name: str, asking: Asking, paths: Sequence[str], now: Prepared) -> Ro
 
 def _checks(name: str, asking: Asking, instants: Sequence[str | None]) -> Row:
     lists = asking.lists()
-    with _connection(asking.running) as connection, asyncio.Runner() as runner:
-        plain = runner.run(_Plain.open(asking.database))
-        subjects = [runner.run(plain.subjects(numbers)) for numbers in lists]
-        bodies = [_body(*each) for each in zip(lists, instants, strict=True)]
+    bodies = [_body(*each) for each in zip(lists, instants, strict=True)]
+    with _connection(asking.running) as connection, _plain(asking.database) as plain:
         try:
             _post(connection, bodies[0], len(lists[0]))
         except NotThere as error:
             return Row(name, [], notes=[str(error)])
-        runner.run(plain.read(subjects[0]))
+        subjects = [plain.subjects(numbers) for numbers in lists]
+        plain.read(subjects[0])
         ours, theirs = [], []
         for _ in rounds_of(asking.plan, name):
             times = [
-                (_post(connection, body, len(ids)), runner.run(plain.read(ids)))
+                (_post(connection, body, len(ids)), plain.read(ids))
                 for body, ids in zip(bodies, subjects, strict=True)
             ]
             ours.append(statistics.median(our for our, _ in times))
             theirs.append(statistics.median(their for _, their in times))
             asking.plan.say(f"  {ours[-1]:,.1f} against {theirs[-1]:,.1f} ms")
-        runner.run(plain.close())
-    return Row(name, ours, theirs, notes=[asking.note])
+    note = f"{asking.note}; lists of {len(lists[0]):,}"
+    return Row(name, ours, theirs, notes=[note])
 
 
 @dataclass
 class _Plain:
     """The least that reading a list's rows takes: one statement, on a warm plan."""
 
+    runner: asyncio.Runner
     connection: "asyncpg.Connection[asyncpg.Record]"
-    keyring: Keyring
+    identity: Identity
 
-    @classmethod
-    async def open(cls, database: Database) -> "_Plain":
-        settings = Settings.from_mapping({"LEDGER_DATA_DIR": str(database.folder)})
-        connection = await asyncpg.connect(database.dsn)
-        return cls(connection, Keyring(connection, load_master_keys(settings)))
-
-    async def subjects(self, numbers: Sequence[str]) -> list[UUID]:
+    def subjects(self, numbers: Sequence[str]) -> list[UUID]:
         """Whose the numbers are; making ids is not part of the time."""
-        identity = await self.keyring.identity()
-        return [identity.subject_id(PhoneNumber(each)) for each in numbers]
+        return [self.identity.subject_id(PhoneNumber(each)) for each in numbers]
 
-    async def read(self, subjects: Sequence[UUID]) -> float:
+    def read(self, subjects: Sequence[UUID]) -> float:
         """Milliseconds until all rows of the subjects are here."""
         started = time.perf_counter()
-        rows = await self.connection.fetch(_READ_ROWS, subjects)
+        rows = self.runner.run(self.connection.fetch(_READ_ROWS, subjects))
         milliseconds = 1000 * (time.perf_counter() - started)
         if len(rows) < len(subjects):
             raise BadRound(f"{len(rows)} rows of {len(subjects)} numbers")
         return milliseconds
 
-    async def close(self) -> None:
-        """Leave the database."""
-        await self.connection.close()
+
+@contextmanager
+def _plain(database: Database) -> Iterator[_Plain]:
+    settings = Settings.from_mapping({"LEDGER_DATA_DIR": str(database.folder)})
+    with asyncio.Runner() as runner:
+        connection = runner.run(asyncpg.connect(database.dsn))
+        keyring = Keyring(connection, load_master_keys(settings))
+        try:
+            yield _Plain(runner, connection, runner.run(keyring.identity()))
+        finally:
+            runner.run(connection.close())
 
 
 @contextmanager
