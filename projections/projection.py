@@ -5,7 +5,7 @@ compare-and-set in the transaction that writes the rows, so a second worker, or 
 was thought dead, rolls back and does no harm.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from ledger.domain.ids import PhoneNumber, Position, SubjectId
@@ -37,6 +37,30 @@ class Batch(NamedTuple):
     """The subjects that end here."""
 
 
+Row = tuple[object, ...]
+
+
+class Person(NamedTuple):
+    """A subject, and all of its stream up to some position."""
+
+    subject_id: SubjectId
+    phone_number: PhoneNumber | None
+    """None where it is not asked for."""
+    events: Sequence[RecordedEvent]
+
+
+class Table(NamedTuple):
+    """A table of a projection, as it is compared with the events."""
+
+    name: str
+    columns: tuple[str, ...]
+    """Those of the primary key first, and of these the subject's id."""
+    key_columns: int
+    """How many they are that make the key."""
+    read_slice: str
+    """Reads the rows of the subjects from $1 to $2, with these columns."""
+
+
 class Projection(Protocol):
     """Turns events into rows. Its tables are named by ``name`` and ``version``."""
 
@@ -44,6 +68,8 @@ class Projection(Protocol):
     version: int
     holds_numbers: bool
     """Whether its rows say whose they are: then it is told, in ``Batch.begun``."""
+    tables: tuple[Table, ...]
+    """Every table that it fills."""
 
     async def create(self, connection: Connection) -> None:
         """Make the empty tables; called once, in a transaction.
@@ -67,6 +93,14 @@ class Projection(Protocol):
         Called in the transaction that moves the checkpoint; whatever is raised rolls
         both back. A batch may be of before an erasure that has been done already: what
         is written for its subject is deleted when the erasure itself comes.
+        """
+        ...
+
+    def rows_of(self, person: Person) -> Iterable[Sequence[Row]]:
+        """What each of ``tables`` holds of somebody who was not erased.
+
+        A pure fold of the whole stream by the domain's rules, which shares nothing with
+        ``apply``: so each can be held against the other.
         """
         ...
 

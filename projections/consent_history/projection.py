@@ -4,17 +4,19 @@ Never holds a number or evidence: personal data is kept once, sealed, in the eve
 the API opens it there for auditors.
 """
 
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from ledger.domain.events import ConsentChanged
 from ledger.store.database import Connection
 from ledger.store.statements import statement
-from projections.projection import INDEX_SECONDS_MAX, Batch
+from projections.projection import INDEX_SECONDS_MAX, Batch, Person, Row, Table
 
 _TABLE = statement("projections.consent_history", "table")
 _CREATE_INDEXES = statement("projections.consent_history", "create_indexes")
 _DROP_INDEXES = statement("projections.consent_history", "drop_indexes")
 _ERASE = statement("projections.consent_history", "erase_subjects")
+_READ_SLICE = statement("projections.consent_history", "read_slice")
 _COLUMNS: Final = (
     "subject_id",
     "position",
@@ -36,6 +38,7 @@ class ConsentHistory:
     name = "consent_history"
     version = 1
     holds_numbers = False
+    tables: tuple[Table, ...] = (Table("consent_history_v1", _COLUMNS, 2, _READ_SLICE),)
 
     async def create(self, connection: Connection) -> None:
         """Make the table and what erases from it."""
@@ -78,3 +81,24 @@ class ConsentHistory:
         )
         if batch.erased:
             await connection.execute(_ERASE, list(batch.erased))
+
+    def rows_of(self, person: Person) -> Iterable[Sequence[Row]]:
+        """Everything that somebody said."""
+        said: list[Row] = [
+            (
+                event.originator_id,
+                position,
+                event.originator_version,
+                event.sender,
+                event.status,
+                event.previous_status,
+                event.occurred_at,
+                event.timestamp,
+                event.source,
+                event.matched_by,
+                event.actor,
+            )
+            for position, event in person.events
+            if isinstance(event, ConsentChanged)
+        ]
+        return (said,)

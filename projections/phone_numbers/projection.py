@@ -6,7 +6,7 @@ the events. Never decides anything itself. The subtle part: a row holds the fact
 onto deciding facts gives the same as folding onto each sender's own.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ledger.domain.consent import Fact, Facts, deciding, overall_deciding, with_fact
@@ -15,7 +15,8 @@ from ledger.domain.ids import EVERY_SENDER, PhoneNumber, Position, SubjectId, Ve
 from ledger.store.codec import RecordedEvent
 from ledger.store.database import Connection
 from ledger.store.statements import statement
-from projections.projection import INDEX_SECONDS_MAX, Batch
+from projections.phone_numbers import fold
+from projections.projection import INDEX_SECONDS_MAX, Batch, Person, Row, Table
 
 _TABLE = statement("projections.phone_numbers", "table")
 _CREATE_INDEXES = statement("projections.phone_numbers", "create_indexes")
@@ -59,6 +60,7 @@ class PhoneNumbers:
     name = "phone_numbers"
     version = 1
     holds_numbers = True
+    tables: tuple[Table, ...] = (fold.NUMBERS, fold.SENDERS)
 
     async def create(self, connection: Connection) -> None:
         """Make the two tables and what erases from them."""
@@ -85,6 +87,10 @@ class PhoneNumbers:
             await connection.execute(_UPSERT_NUMBERS, *zip(*rows, strict=True))
         if batch.erased:
             await connection.execute(_ERASE, list(batch.erased))
+
+    def rows_of(self, person: Person) -> Iterable[Sequence[Row]]:
+        """What somebody says now: ``fold.rows_of``."""
+        return fold.rows_of(person)
 
 
 def _streams(batch: Batch) -> _Streams:

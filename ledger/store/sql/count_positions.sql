@@ -1,0 +1,3 @@
+-- How many events there are in a range of positions.
+-- $1 first position bigint   $2 last position bigint
+SELECT count(*) FROM ledger_events WHERE notification_id BETWEEN $1 AND $2
