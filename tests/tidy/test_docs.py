@@ -39,6 +39,7 @@ from ledger.domain.events import LedgerEvent
 from ledger.domain.signals import Source
 from ledger.settings import Settings
 from ledger.store.database import Connection
+from projections.comparison import Kind
 
 _LINK: Final = re.compile(r"\[[^]]*\]\(([^)\s]+)\)")
 _PATH: Final = re.compile(
@@ -152,6 +153,12 @@ def test_every_command_is_documented() -> None:
     assert documented.keys() == known.keys()
     for heading, parameters in known.items():
         assert documented[heading] == parameters, heading
+
+
+def test_every_kind_of_difference_is_documented() -> None:
+    """The page of checks has each kind that a check names, and no other."""
+    text = page("how-to/check-that-nothing-was-lost.md")
+    assert first_cells(text) == list(get_args(Kind))
 
 
 def test_every_metric_is_documented_with_its_labels() -> None:

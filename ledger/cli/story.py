@@ -1,0 +1,157 @@
+"""A number's story in lines that fit a terminal, or a page of a lawyer's letter.
+
+Never prints what would steer a terminal: a text is whatever a stranger wrote.
+"""
+
+import textwrap
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from ledger.replay import Change, Held, Story, Told
+
+WIDTH: Final = 80
+_LABEL: Final = 14
+_TWILIO: Final = "twilio."
+
+Line = tuple[str, bool]
+"""A line, and whether it is a heading."""
+
+
+def lines_of(story: Story) -> Iterator[Line]:
+    """The story: every event, then what held at its end."""
+    yield f"{_plain(story.phone_number)}: {_count(story)}", True
+    subject = None
+    for told in story.events:
+        yield "", False
+        if subject not in {None, told.record["subjectId"]}:
+            yield "After an erasure the same number is a new subject.", False
+            yield "", False
+        subject = told.record["subjectId"]
+        yield f"Position {told.record['position']}: {_what(told.record)}", True
+        for label, text in _facts_of(told):
+            yield from ((line, False) for line in _labelled(label, text))
+    yield "", False
+    yield f"{_when(story)}:", True
+    yield from ((line, False) for line in _ending(story))
+
+
+def _count(story: Story) -> str:
+    subjects = {told.record["subjectId"] for told in story.events}
+    events = "1 event" if len(story.events) == 1 else f"{len(story.events)} events"
+    if len(subjects) > 1:
+        return f"{events}, of {len(subjects)} subjects, one after the other"
+    return events
+
+
+_WHAT: Final = {
+    "SubjectErased": "erased",
+    "HoldPlaced": "a legal hold was placed",
+    "HoldReleased": "the legal hold was released",
+}
+
+
+def _what(record: Mapping[str, Any]) -> str:
+    if record["kind"] == "ConsentChanged":
+        sender = "every sender" if record["sender"] == "*" else _plain(record["sender"])
+        return f"{record['status']}, for {sender}"
+    kind: str = record["kind"]
+    return _WHAT.get(kind, kind)
+
+
+def _facts_of(told: Told) -> Iterator[tuple[str, str]]:
+    record = told.record
+    occurred, recorded = record["occurredAt"], record["recordedAt"]
+    yield "occurred at", _time(occurred)
+    yield "recorded at", _time(recorded)
+    if record["kind"] == "ConsentChanged":
+        yield from _said(record)
+    if "until" in record:
+        yield "until", _time(record["until"])
+    if "reason" in record:
+        yield "reason", _plain(record["reason"])
+    if record["kind"] == "SubjectErased":
+        yield "stays", f"{record['status']}; the key {record['keyId']} was destroyed"
+    yield "changed", _changed(told)
+    yield "known by", _known_by(record)
+
+
+def _said(record: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    evidence = record["evidence"]
+    if evidence is None:
+        whole = "phoneNumber" in record["destroyed"]
+        yield "said", "destroyed, with the person's key" if whole else "destroyed"
+    elif "Body" in evidence:
+        yield "said", f'"{_plain(evidence["Body"])}"'
+    yield "matched by", record["matchedBy"]
+    if evidence and not record["source"].startswith(_TWILIO):
+        for name, value in evidence.items():
+            yield "evidence", f"{_plain(name)}: {_plain(value)}"
+
+
+def _changed(told: Told) -> str:
+    parts = [f"overall {_arrow(told.overall)}"]
+    if told.sender is not None:
+        parts.insert(0, f"for this sender {_arrow(told.sender)}")
+    return "; ".join(parts)
+
+
+def _arrow(change: Change) -> str:
+    if change.before == change.after:
+        return f"{change.after}, as before"
+    return f"{change.before} -> {change.after}"
+
+
+def _known_by(record: Mapping[str, Any]) -> str:
+    parts = [record.get("source"), _plain(record["actor"])]
+    sid = (record.get("evidence") or {}).get("MessageSid")
+    parts.append(f"MessageSid {_plain(sid)}" if sid else None)
+    return ", ".join(part for part in parts if part)
+
+
+def _when(story: Story) -> str:
+    as_of, known_at = story.moment
+    if as_of is None and known_at is None:
+        return f"Now, at position {story.position}"
+    parts = [f"As of {_time(as_of)}"] if as_of else []
+    parts += [f"known at {_time(known_at)}"] if known_at else []
+    return ", ".join(parts).capitalize() if not as_of else ", ".join(parts)
+
+
+def _ending(story: Story) -> Iterator[str]:
+    yield from _labelled("overall", _held(story.overall))
+    for sender, held in story.senders.items():
+        name = "every sender" if sender == "*" else _plain(sender)
+        yield from _labelled(name, _held(held))
+    yield from _labelled("any other", story.any_other)
+
+
+def _held(held: Held) -> str:
+    if held.since is None:
+        return held.status
+    return f"{held.status} since {_time(held.since)}, by position {held.position}"
+
+
+def _labelled(label: str, text: str) -> list[str]:
+    lead = f"  {label:<{_LABEL}}"
+    if len(label) > _LABEL:  # a sender may be long
+        return [f"  {label}", *_labelled("", text)]
+    return textwrap.wrap(
+        text,
+        WIDTH,
+        initial_indent=lead,
+        subsequent_indent=" " * len(lead),
+        break_on_hyphens=False,
+    ) or [lead.rstrip()]
+
+
+def _time(at: datetime) -> str:
+    return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f UTC")
+
+
+def _plain(value: object) -> str:
+    """As it is, with whatever does not print named by its code."""
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode()
+        for c in str(value)
+    )
