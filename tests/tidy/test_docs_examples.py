@@ -15,8 +15,8 @@ from typing import Any, Final
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
-from api_steps import text
-from builders import ADMIN_KEY, MASTER_KEY, NUMBER
+from api_steps import record, text
+from builders import ADMIN_KEY, MASTER_KEY, NUMBER, SENDER
 from conftest import Client
 from e2e.processes import COMMAND, Service, command_line, new_folder, running
 from tidy.repository import ROOT, blocks, page
@@ -30,6 +30,10 @@ SHOWN_COMMAND: Final = ".venv/bin/consent-ledger"
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 
 _SEALED: Final = re.compile(r"(\d{4}-\d\d-\d\d\.)?[A-Za-z0-9+/]{40,}={0,2}")
+
+# A cell, and what it shows if it prints.
+_CELL: Final = re.compile(r"```python\n(.*?)```(?:\n\n```text\n(.*?)```)?", re.DOTALL)
+_NOTEBOOK: Final = "how-to/audit-without-our-service.md"
 
 Step = tuple[str, str]
 
@@ -85,9 +89,7 @@ async def test_the_library_reads_as_the_page_shows(client: Client, dsn: str) -> 
     await text(client, "STOP")
     await text(client, "START")
     [source] = blocks(page("how-to/read-with-eventsourcing.md"), "python")
-    for name, value in _place(dsn).items():
-        source = re.sub(f'"{name}": ".*"', f'"{name}": "{value}"', source)
-    command = [sys.executable, "-W", "error", "-c", source]
+    command = [sys.executable, "-W", "error", "-c", _at(dsn, source)]
     sealed, opened = _run(command), _run(command, LEDGER_MASTER_KEY=MASTER_KEY)
     for printed in (sealed, opened):
         lines = printed.splitlines()
@@ -96,6 +98,29 @@ async def test_the_library_reads_as_the_page_shows(client: Client, dsn: str) -> 
         assert lines[4].endswith(" ['ConsentChanged', 'ConsentChanged'] in")
     assert NUMBER not in sealed
     assert opened.count(f" {NUMBER} {{") == 2
+
+
+async def test_an_auditor_sees_what_the_notebook_shows(
+    client: Client, dsn: str
+) -> None:
+    """Each cell, in their order, prints what stands below it."""
+    form = {
+        "status": "in",
+        "sender": SENDER,
+        "occurredAt": "2025-03-01T12:00:00Z",
+        "evidence": {"wording": "Yes, text me about my orders"},
+    }
+    await record(client, form)
+    await text(client, "STOP")
+    await text(client, "START", From="+14155550101")
+    cells = _CELL.findall(page(_NOTEBOOK))
+    end = "-- end of a cell"
+    source = "".join(f"{cell}\nprint({end!r})\n" for cell, _ in cells)
+    command = [sys.executable, "-W", "error", "-c", _at(dsn, source)]
+    printed = _run(command, LEDGER_MASTER_KEY=MASTER_KEY).split(f"{end}\n")
+    for (cell, shown), output in zip(cells, printed[:-1], strict=True):
+        pattern = re.escape(shown).replace("…", r"\S+")
+        assert re.fullmatch(pattern, output), f"{cell} printed {output}"
 
 
 async def test_an_event_is_stored_as_the_page_shows(
@@ -160,6 +185,13 @@ def _run(command: list[str], **environment: str) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def _at(dsn: str, source: str) -> str:
+    """An example that reads this test's database."""
+    for name, value in _place(dsn).items():
+        source = re.sub(f'"{name}": ".*"', f'"{name}": "{value}"', source)
+    return source
 
 
 def _place(dsn: str) -> dict[str, str]:
