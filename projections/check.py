@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from ledger.domain.ids import Position, SubjectId
+from ledger.errors import MasterKeyMissing
 from ledger.progress import Advance
 from ledger.store.codec import StoredRow
 from ledger.store.database import Connection, Pool, translated
@@ -104,7 +105,8 @@ class _Read(NamedTuple):
 
     standing: Standing
     events: Sequence[StoredRow]
-    keys: Mapping[SubjectId, SubjectKey]
+    keys: Mapping[SubjectId, SubjectKey | None]
+    """None where it does not open."""
     erased: Sequence[Row]
     rows: Sequence[Sequence[Sequence[Row]]]
     """Of each projection, of each of its tables."""
@@ -140,7 +142,6 @@ class Check:
         is compared as far as a projection has come, and not counted.
 
         Raises:
-            MasterKeyMissing: a key cannot be unwrapped.
             StoreUnavailable: the database cannot be read now.
         """
         report = Report(position, examples_max)
@@ -177,7 +178,7 @@ class Check:
             standing = await _standing(connection)
             events = await read_slice(connection, *span)
             ids = {SubjectId(row[0]): None for row in events}
-            keys = await Keyring(connection, self._masters).subject_keys(ids)
+            keys = await _keys(Keyring(connection, self._masters), ids)
             rows = [
                 [
                     [
@@ -191,8 +192,7 @@ class Check:
                 for projection in self._projections
             ]
             erased = await read_erased_slice(connection, *span)
-        known = {SubjectId(subject_id): key for subject_id, key in keys.items()}
-        return _Read(standing, events, known, erased, rows)
+        return _Read(standing, events, keys, erased, rows)
 
     def _compare(self, read: _Read, report: Report) -> int:
         """Compare a slice; how many of the events to come it had."""
@@ -276,6 +276,25 @@ class Check:
 
 def _name(projection: Projection) -> str:
     return f"{projection.name}_v{projection.version}"
+
+
+async def _keys(
+    keyring: Keyring, ids: Iterable[SubjectId]
+) -> dict[SubjectId, SubjectKey | None]:
+    """The keys that are there; one by one where some key does not open."""
+    try:
+        found = await keyring.subject_keys(ids)
+    except MasterKeyMissing:
+        keys: dict[SubjectId, SubjectKey | None] = {}
+        for subject_id in ids:
+            try:
+                found = await keyring.subject_keys([subject_id])
+            except MasterKeyMissing:
+                keys[subject_id] = None
+            else:
+                keys |= {SubjectId(i): key for i, key in found.items()}
+        return keys
+    return {SubjectId(subject_id): key for subject_id, key in found.items()}
 
 
 async def _standing(connection: Connection) -> Standing:

@@ -31,7 +31,7 @@ Kind = Literal[
     "missing",  # an event that its stream, or the ledger, leaves out
     "disordered",  # an event whose position or time is before the one before it
     "beyond",  # after the position that the ledger has reached
-    "unreadable",  # an event that cannot be decoded, folded or opened
+    "unreadable",  # an event or a key that cannot be decoded, folded or opened
     "unequal",  # what the events add up to and what is kept of them are not the same
 ]
 
@@ -116,7 +116,7 @@ def _unreadable(subject_id: UUID, position: int, error: Exception) -> Difference
 
 
 def opened_numbers(
-    streams: Streams, keys: Mapping[SubjectId, SubjectKey]
+    streams: Streams, keys: Mapping[SubjectId, SubjectKey | None]
 ) -> tuple[dict[SubjectId, PhoneNumber | None], list[Difference]]:
     """The number of everybody alive who has said something; None if it does not open.
 
@@ -142,11 +142,14 @@ def opened_numbers(
 
 
 def compare_keys(
-    streams: Streams, keys: Mapping[SubjectId, SubjectKey], erased: Sequence[Row]
+    streams: Streams, keys: Mapping[SubjectId, SubjectKey | None], erased: Sequence[Row]
 ) -> Iterator[Difference]:
     """Who was erased has no key and is known to have been; everybody else has one."""
     for subject_id in streams.erased.keys() & keys.keys():
         yield Difference(KEYS, "erased", subject_id)
+    for subject_id, key in keys.items():
+        if key is None:
+            yield Difference(KEYS, "unreadable", subject_id)
     for subject_id, stream in streams.people.items():
         if subject_id in keys or subject_id in streams.erased:
             continue

@@ -124,6 +124,14 @@ LEDGER_FAULTS: Final[list[tuple[str, set[Found]]]] = [
     ),
     ("DELETE FROM subject_keys WHERE subject_id = $1", {("subject_keys", "lost")}),
     (
+        "UPDATE subject_keys SET wrapped_key = 'x' WHERE subject_id = $1",
+        {("subject_keys", "unreadable")},
+    ),
+    (
+        "UPDATE subject_keys SET master_key = 'x' WHERE subject_id = $1",
+        {("subject_keys", "unreadable")},
+    ),
+    (
         "INSERT INTO erased_subjects VALUES ($1, 'out', now(), 4)",
         {("erased_subjects", "extra")},
     ),
