@@ -110,12 +110,9 @@ def _known_by(record: Mapping[str, Any]) -> str:
 
 
 def _when(story: Story) -> str:
-    as_of, known_at = story.moment
-    if as_of is None and known_at is None:
-        return f"Now, at position {story.position}"
-    parts = [f"As of {_time(as_of)}"] if as_of else []
-    parts += [f"known at {_time(known_at)}"] if known_at else []
-    return ", ".join(parts).capitalize() if not as_of else ", ".join(parts)
+    clocks = zip(("as of", "known at"), story.moment, strict=True)
+    said = ", ".join(f"{name} {_time(at)}" for name, at in clocks if at is not None)
+    return said[:1].upper() + said[1:] or f"Now, at position {story.position}"
 
 
 def _ending(story: Story) -> Iterator[str]:

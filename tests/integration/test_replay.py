@@ -121,6 +121,13 @@ async def test_a_story_stops_where_it_is_told_to(spoken: None, told: Tell) -> No
     assert [event.record["position"] for event in known.events] == [1]
     neither = await told(moment=Moment(MARCH, first))
     assert (neither.events, neither.overall.status) == ([], "unknown")
+    at = "2025-03-10 12:00:00.000000 UTC"
+    for moment, heading in (
+        (Moment(MARCH), f"As of {at}:"),
+        (Moment(None, MARCH), f"Known at {at}:"),
+        (Moment(MARCH, MARCH), f"As of {at}, known at {at}:"),
+    ):
+        assert heading in page(await told(moment=moment)).splitlines()
 
 
 async def test_a_sender_hears_what_was_said_to_it(
