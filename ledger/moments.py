@@ -15,8 +15,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from ledger.errors import FutureMoment, InvalidMoment, UnknownTimeZone
 
 _RFC_3339: Final = re.compile(
-    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?"
-    r"([Zz]|[+-][0-9]{2}:[0-9]{2})",
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?"
+    r"(?:[Zz]|[ +-][0-9]{2}:[0-9]{2})",
     re.ASCII,
 )
 _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
@@ -43,12 +43,12 @@ def parse_moment(text: str, zone: tzinfo = UTC) -> datetime:
         InvalidMoment: there is no such time or day, or the time has no offset.
     """
     with suppress(ValueError, OverflowError):
+        if _RFC_3339.fullmatch(text):
+            # In a query, a plus sign that was not sent as %2B has become a space.
+            written = text[:10] + text[10:].upper().replace(" ", "+")
+            return datetime.fromisoformat(written).astimezone(UTC)
         if _DATE.fullmatch(text):
             return _end_of(date.fromisoformat(text), zone)
-        # In a query, a plus sign that was not sent as %2B has become a space.
-        written = text[:-6] + text[-6:].replace(" ", "+")
-        if _RFC_3339.fullmatch(written):
-            return datetime.fromisoformat(written.upper()).astimezone(UTC)
     raise InvalidMoment(
         f"{shown(text)} is neither a day, such as 2026-01-31, nor a time with an "
         "offset, such as 2026-01-31T12:00:00Z"

@@ -5,7 +5,6 @@ Pure. A list's query is ``query``'s work; this is the rest.
 
 import re
 from collections.abc import Iterable, Mapping
-from urllib.parse import parse_qsl
 
 from aiohttp import hdrs, web
 
@@ -82,9 +81,9 @@ def single_parameters(
     Raises:
         InvalidQuery: one is repeated, or is not of this route.
     """
-    pairs = parse_qsl(request.rel_url.raw_query_string, keep_blank_values=True)
-    parameters = dict(pairs)
-    if len(parameters) < len(pairs):
+    given = request.query
+    parameters = dict(given)
+    if len(parameters) < len(given):
         raise InvalidQuery("a parameter is given more than once")
     unknown = parameters.keys() - set(allowed)
     if unknown:

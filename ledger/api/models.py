@@ -196,7 +196,8 @@ class PastRecord(Shape):
     decided_by: DecidingEvent | None
     """The event that decided; null where there was none, or it was erased."""
     ended_by: DecidingEvent | None
-    """The next event after which another status held; null where none is known."""
+    """The next event after which another one decides, be it a second STOP; null where
+    none is known."""
     senders: list[SenderStatus]
     """What held for each sender that the number had said something about."""
     erased: ErasedField = False

@@ -8,7 +8,7 @@ once the history has reached all that had been recorded by then: it is waited fo
 """
 
 import itertools
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import TracebackType
@@ -26,7 +26,6 @@ from ledger.domain.consent import (
     with_fact,
 )
 from ledger.domain.ids import (
-    EVERY_SENDER,
     Answer,
     PhoneNumber,
     Position,
@@ -46,14 +45,11 @@ from ledger.store.statements import statement
 
 _FIND_AS_OF = statement("ledger.api", "find_as_of")
 _READ_CLOCK = statement("ledger.api", "read_clock")
-_READ_LATER = statement("ledger.api", "read_later")
 
 _ALL_THAT_IS_KNOWN: Final = datetime.max.replace(tzinfo=UTC)
 _READS_AT_ONCE: Final = 2
 _READ_BATCH_MAX: Final = 500
 _READS_WAITING_MAX: Final = 10_000
-_LATER_MAX: Final = 256  # events in one look for the end of what held
-_EVENT_COLUMNS: Final = 7  # of an event in a row, but for its sender
 
 
 class Question(NamedTuple):
@@ -97,19 +93,12 @@ class Told:
     """What the erasures of the number have left, where there were any."""
     erased: bool = False
     """Whether the subject itself was erased."""
-    said: dict[Sender, Said] = field(default_factory=dict)
+    facts: dict[Sender, Fact] = field(default_factory=dict)
+    """The newest that each sender was told, for the domain's rules to decide on."""
+    events: dict[Version, Said] = field(default_factory=dict)
+    """The events of those facts."""
     following: list[Said] = field(default_factory=list)
-    """The next of every sender that there ever was."""
-
-    @property
-    def is_known(self) -> bool:
-        """Whether the subject has said anything at any time."""
-        return bool(self.said or self.following)
-
-    @property
-    def facts(self) -> Facts:
-        """What the domain's rules decide on."""
-        return {sender: said.fact for sender, said in self.said.items()}
+    """The next of every sender that there ever was, and the next that says out."""
 
 
 class PastReader:
@@ -169,39 +158,6 @@ class PastReader:
         check_past(as_of, now)
         check_past(known_at or now, now)
 
-    async def ended_by(self, question: Question, told: Told) -> Said | None:
-        """The first event after which the status was another; None if it holds still.
-
-        A second STOP ends nothing. Nearly always it is the very next event that does.
-        """
-        as_of, known_at = _cut(question)
-        facts, sender = told.facts, question.sender
-        before = status_at(told, facts, as_of, sender)
-        listened_to = _listened_to(told, sender)
-        following = (one for one in told.following if one.sender in listened_to)
-        page = sorted(following, key=lambda one: (one.occurred_at, one.position))[:1]
-        while page:
-            for one in page:
-                facts = with_fact(facts, one.sender, one.fact)
-                if status_at(told, facts, one.occurred_at, sender) != before:
-                    return one
-            page = await self._later(told.subject_id, page[-1], known_at, listened_to)
-        return None
-
-    async def _later(
-        self,
-        subject_id: SubjectId,
-        after: Said,
-        known_at: datetime,
-        senders: Collection[Sender],
-    ) -> list[Said]:
-        place = (after.occurred_at, after.position)
-        with translated():
-            rows = await self._pool.fetch(
-                _READ_LATER, subject_id, *place, known_at, _LATER_MAX, list(senders)
-            )
-        return [Said(*row) for row in rows]
-
     async def _find(self, questions: Sequence[Question]) -> list[Told | Exception]:
         """The answers, in order; a question about the future has an error for its own.
 
@@ -255,31 +211,41 @@ def decided_by(told: Told, sender: Sender | None) -> Said | None:
 
     Where a sender was told nothing it is the one that says ``out`` to another.
     """
-    facts = told.facts
-    fact = deciding(facts, sender) if sender else overall_deciding(facts)
-    if fact is None:
-        fact = overall_deciding(facts)
-        if fact is None or fact.status == "in":
-            return None
-    return said_in(told, fact)
+    fact = _deciding_fact(told.facts, sender)
+    return None if fact is None else told.events[fact.version]
 
 
-def said_in(told: Told, fact: Fact) -> Said:
-    """The event that is a fact of a subject; its version names it."""
-    return next(said for said in told.said.values() if said.version == fact.version)
+def ended_by(told: Told, sender: Sender | None) -> Said | None:
+    """The next event after which another one decides; None if there is none yet.
+
+    What others are told matters only where it says ``out``, or is newer and nobody is
+    out; so of each sender two events are enough, however many followed.
+    """
+    before = _deciding_fact(told.facts, sender)
+    facts: Facts = told.facts
+    for said in sorted(told.following, key=lambda one: (one.occurred_at, one.position)):
+        facts = with_fact(facts, said.sender, said.fact)
+        after = _deciding_fact(facts, sender)
+        if after is not None and after != before:
+            return said
+    return None
+
+
+def _deciding_fact(facts: Facts, sender: Sender | None) -> Fact | None:
+    """The fact that decides; where a sender was told nothing, another's ``out``."""
+    own = None if sender is None else deciding(facts, sender)
+    if own is not None or not facts:
+        return own
+    decisive = overall_deciding(facts)
+    if sender is None or (decisive and decisive.status == "out"):
+        return decisive
+    return None
 
 
 def _cut(question: Question) -> tuple[datetime, datetime]:
     """Both times; nothing known then had occurred after it."""
     known_at = question.known_at or _ALL_THAT_IS_KNOWN
     return min(question.as_of, known_at), known_at
-
-
-def _listened_to(told: Told, sender: Sender | None) -> set[Sender]:
-    """The senders whose events can change the answer."""
-    if sender is not None and deciding(told.facts, sender) is not None:
-        return {sender, EVERY_SENDER}
-    return {*told.said, *(one.sender for one in told.following)}
 
 
 def _collect(told: Told, row: Sequence[Any]) -> None:
@@ -290,11 +256,13 @@ def _collect(told: Told, row: Sequence[Any]) -> None:
         told.left = left_by(told.left, erased_at, left_status, left_since)
     if sender is None:
         return
-    said, following = events[:_EVENT_COLUMNS], events[_EVENT_COLUMNS:]
-    if said[0] is not None:
-        told.said[sender] = Said(sender, *said)
-    if following[0] is not None:
-        told.following.append(Said(sender, *following))
+    if events[0] is not None:
+        said = Said(sender, *events[:7])
+        told.facts[sender] = said.fact
+        told.events[said.version] = said
+    for first in (7, 14):
+        if events[first] is not None:
+            told.following.append(Said(sender, *events[first : first + 7]))
 
 
 def _checked(told: Told, question: Question) -> Told | Exception:

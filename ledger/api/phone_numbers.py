@@ -19,7 +19,7 @@ from ledger.api.addresses import (
     sender_in,
     single_parameters,
 )
-from ledger.api.answers import of_model, to_json
+from ledger.api.answers import of_model
 from ledger.api.feed import Feed
 from ledger.api.formats import (
     CSV,
@@ -34,7 +34,6 @@ from ledger.api.formats import (
 from ledger.api.keys import READ, Keys
 from ledger.api.lists import CSV_HEADERS
 from ledger.api.models import (
-    PastRecord,
     PhoneNumberRecord,
     SenderRecord,
     Shape,
@@ -49,6 +48,7 @@ from ledger.errors import InvalidQuery, NotAcceptable, NotFound
 _PROPERTIES: Final = frozenset(
     ("phoneNumber", "status", "since", "position", "version", "senders")
 )
+_ALLOWED: Final = ("sender", "minPosition", *PARAMETERS)
 _SELECT: Final = re.compile(r"select\((.*)\)")
 
 
@@ -137,8 +137,7 @@ def status_for_sender(record: PhoneNumberRecord, sender: Sender) -> SenderRecord
     )
 
 
-def _past_answer(request: web.Request, record: PastRecord) -> web.Response:
-    body = to_json(record)
+def _past_answer(request: web.Request, body: bytes) -> web.Response:
     etag = f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
     headers = {hdrs.ETAG: etag, hdrs.VARY: hdrs.ACCEPT}
     if is_unchanged(request, etag):
@@ -179,9 +178,10 @@ def _negotiated(request: web.Request, name: str | None) -> str:
 
 def _parameters(request: web.Request) -> Mapping[str, str]:
     """The query's parameters; of ``select(a,b)``, the peer's form, what is in it."""
+    if "select" not in request.query_string:
+        return single_parameters(request, _ALLOWED)
     selects = [name for name in request.query if _SELECT.fullmatch(name)]
-    allowed = ("sender", "minPosition", *PARAMETERS, *selects)
-    parameters = dict(single_parameters(request, allowed))
+    parameters = dict(single_parameters(request, (*_ALLOWED, *selects)))
     if len(selects) > 1:
         raise InvalidQuery("select is given twice; give it once")
     for text in selects:

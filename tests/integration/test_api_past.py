@@ -6,11 +6,10 @@ from typing import Any
 
 import pytest
 from api_steps import CONSENT, ask, path_of, record, refusal, text
-from builders import NUMBER, SENDER, bearer, signal
+from builders import NUMBER, SENDER, bearer
 from conftest import CatchUp, Client
 from yarl import URL
 
-from ledger.command_handler import CommandHandler
 from ledger.erasure import Erasures
 from ledger.store.database import Connection
 
@@ -122,16 +121,16 @@ async def test_a_sender_is_told_what_was_said_to_it_or_to_all(client: Client) ->
 
 
 @pytest.mark.usefixtures("projector")
-async def test_a_second_stop_ends_nothing(
-    client: Client, handler: CommandHandler
-) -> None:
-    """Nor do three hundred: named is the event after which another status held."""
-    await say(client, "out", 1)
-    repeats = [signal(occurred_at=LONG_AGO + timedelta(days=n)) for n in range(2, 300)]
-    await asyncio.gather(*map(handler.handle, repeats))
-    await say(client, "in", 400)
-    found = await past(client, asOf=day(1.5), minPosition="300")
-    assert (found["status"], found["endedBy"]["position"]) == ("out", 300)
+async def test_a_second_stop_takes_the_place_of_the_first(client: Client) -> None:
+    """The status stays, and another event decides; what others are told does not."""
+    await say(client, "out", 10)
+    await say(client, "in", 20, sender=OTHER)
+    await say(client, "out", 30)
+    await say(client, "in", 40)
+    found = [await past(client, asOf=day(d)) for d in (15, 35, 45)]
+    assert [one["status"] for one in found] == ["out", "out", "in"]
+    ended = [one["endedBy"] and one["endedBy"]["position"] for one in found]
+    assert ended == [3, 4, None]
 
 
 @pytest.mark.usefixtures("projector")

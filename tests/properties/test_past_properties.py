@@ -42,6 +42,14 @@ class Said(NamedTuple):
     recorded: int
 
 
+class Placed(NamedTuple):
+    """An event and its place, in the order in which things were so."""
+
+    occurred: int
+    position: int
+    said: Said
+
+
 def minute(number: int) -> datetime:
     """A time."""
     return START + timedelta(minutes=number)
@@ -62,39 +70,41 @@ def histories(draw: st.DrawFn) -> list[Said]:
     ]
 
 
-def naive_status(events: list[Said], sender: str | None) -> Answer:
+def naive_newest(events: list[Placed], sender: str) -> Placed | None:
+    """The newest that was said to a sender or to all."""
+    return next((e for e in reversed(events) if e.said.sender in {sender, "*"}), None)
+
+
+def naive_decides(events: list[Placed], sender: str | None) -> Placed | None:
     """Rule 5 of the design, over events in the order in which they were so."""
-    newest: dict[str, Status] = {}
-    for event in events:
-        if event.sender == "*":
-            newest = dict.fromkeys(newest, event.status)
-        newest[event.sender] = event.status
-    statuses = set(newest.values())
-    overall: Answer = "out" if "out" in statuses else "in" if statuses else "unknown"
+    newest = {naive_newest(events, event.said.sender) for event in events} - {None}
+    outs = [event for event in newest if event and event.said.status == "out"]
+    places = (events.index(event) for event in outs or newest if event)
+    decides = events[max(places)] if newest else None
     if sender is None:
-        return overall
-    if (own := newest.get(sender, newest.get("*"))) is not None:
-        return own
-    return "out" if overall == "out" else "unknown"
+        return decides
+    own = naive_newest(events, sender)
+    return own or (decides if outs else None)
 
 
 def naive(
     history: list[Said], as_of: int, known_at: int | None, sender: str | None
-) -> tuple[Answer, int | None]:
-    """The status, and the position of the next event after which it was another."""
-    known = [
-        (event.occurred, position, event)
-        for position, event in enumerate(history, start=1)
-        if known_at is None or event.recorded <= known_at
-    ]
-    before = [event for occurred, _, event in sorted(known) if occurred <= as_of]
-    status = naive_status(before, sender)
-    for occurred, position, event in sorted(known):
-        if occurred > as_of:
-            before.append(event)
-            if naive_status(before, sender) != status:
-                return status, position
-    return status, None
+) -> tuple[Answer, int | None, int | None]:
+    """The status, and the positions of what decided it and what decided next."""
+    known = sorted(
+        Placed(said.occurred, position, said)
+        for position, said in enumerate(history, start=1)
+        if known_at is None or said.recorded <= known_at
+    )
+    before = [event for event in known if event.occurred <= as_of]
+    decided = naive_decides(before, sender)
+    status: Answer = decided.said.status if decided else "unknown"
+    for event in known[len(before) :]:
+        before.append(event)
+        after = naive_decides(before, sender)
+        if after is not None and after != decided:
+            return status, decided and decided.position, event.position
+    return status, decided and decided.position, None
 
 
 class Asker:
@@ -117,7 +127,8 @@ class Asker:
         known = None if known_at is None else minute(known_at)
         moments = Moments(minute(as_of), known)
         asked = None if sender is None else Sender(sender)
-        return self._runner.run(past_record(self._reader, number, moments, asked))
+        body = self._runner.run(past_record(self._reader, number, moments, asked))
+        return PastRecord.model_validate_json(body)
 
     async def _number_with(self, history: list[Said]) -> PhoneNumber:
         number = PhoneNumber(f"+1415{next(_numbers):07}")
@@ -174,8 +185,9 @@ def test_the_answer_is_the_fold(asker: Asker) -> None:
         number = asker.number_with(history)
         for sender in ASKED:
             answer = asker.ask(number, as_of, known_at, sender)
-            ended_by = answer.ended_by.position if answer.ended_by else None
-            said = (answer.status, ended_by)
+            events = (answer.decided_by, answer.ended_by)
+            positions = (event and event.position for event in events)
+            said = (answer.status, *positions)
             assert said == naive(history, as_of, known_at, sender), sender
 
     check()
