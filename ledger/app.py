@@ -4,10 +4,7 @@ The composition root; nothing else constructs these. Starts while the database i
 and becomes ready when it is up.
 """
 
-import contextlib
-import gc
-from collections.abc import AsyncIterator, Iterator
-from typing import Final
+from collections.abc import AsyncIterator
 
 from aiohttp import web
 
@@ -27,6 +24,7 @@ from ledger.api.problems import observe
 from ledger.api.read_model import ReadModel
 from ledger.command_handler import CommandHandler
 from ledger.erasure import Erasures
+from ledger.garbage import collecting_seldom
 from ledger.master_key import load_master_keys
 from ledger.observations import count_gathered
 from ledger.settings import Settings
@@ -36,10 +34,6 @@ from ledger.store.postgres import PostgresEventStore
 from ledger.store.subscription import Doorbell
 from ledger.webhook.routes import Webhook
 from ledger.webhook.signature import SignatureChecker
-
-GARBAGE_MIN: Final = 50_000
-"""Objects made before cycles are looked for. Those of a request live while it waits and
-have none: with Python's 700, looking is a twentieth of the work."""
 
 
 async def make_app(dsn: str, settings: Settings) -> web.Application:
@@ -65,7 +59,7 @@ async def make_app(dsn: str, settings: Settings) -> web.Application:
     async def running(_: web.Application) -> AsyncIterator[None]:
         # aiohttp has answered every accepted request before it comes back here.
         async with pool, bell, read_model, past, lists, feed, handler:
-            with _collecting_seldom():
+            with collecting_seldom():
                 yield
         count_gathered()
 
@@ -87,19 +81,3 @@ async def make_app(dsn: str, settings: Settings) -> web.Application:
     ):
         app.router.add_routes(resource.routes())
     return app
-
-
-@contextlib.contextmanager
-def _collecting_seldom() -> Iterator[None]:
-    """Never look for cycles in what was made at the start, and elsewhere seldom.
-
-    Undone at the end: a process that runs tests starts many applications.
-    """
-    thresholds = gc.get_threshold()
-    gc.set_threshold(GARBAGE_MIN)
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
-        gc.set_threshold(*thresholds)

@@ -78,7 +78,7 @@ class CommandHandler:
         self._remembered: OrderedDict[SubjectId, _Person] = OrderedDict()
         self._reads_bring_nothing = False
         self._batcher: Batcher[Signal, Receipt] = Batcher(
-            self._handle_batch,
+            self.handle_all,
             batch_max=settings.batch_max,
             queue_max=settings.queue_max,
             timeout_seconds=settings.append_timeout_seconds,
@@ -114,9 +114,18 @@ class CommandHandler:
         """
         return await self._batcher.submit(signal)
 
-    async def _handle_batch(
+    async def handle_all(
         self, signals: Sequence[Signal]
     ) -> Sequence[Receipt | Exception]:
+        """Record ``signals`` in one transaction, and one after the other.
+
+        One result each, in their order: a receipt, which is durable, or why it is
+        refused, which holds back none of the others. Nothing waits in the queue, so
+        the caller bounds the batch. Safe after any error: a key counts once.
+
+        Raises:
+            StoreUnavailable: it is not known whether any of them is durable.
+        """
         results: _Results = {}
         undecided = dict(enumerate(signals))
         for _ in range(_ROUNDS_MAX):
@@ -125,6 +134,28 @@ class CommandHandler:
             if not undecided:
                 return [results[i] for i in range(len(signals))]
         raise StoreUnavailable(f"{_ROUNDS_MAX} rounds of conflicts")
+
+    async def subjects(self, signals: Iterable[Signal]) -> dict[PhoneNumber, Subject]:
+        """Whom ``signals`` are about, as it is known now.
+
+        Raises:
+            StoreUnavailable: the database cannot be read now.
+        """
+        identity = await self._keyring.identity()
+        people = {s.phone_number: self._recall(identity, s) for s in signals}
+        people = await self._read(identity, people)
+        return {number: person.subject for number, person in people.items()}
+
+    async def positions_of(self, signals: Sequence[Signal]) -> dict[int, Position]:
+        """Where those of ``signals`` are recorded that are, by their place.
+
+        Raises:
+            StoreUnavailable: the database cannot be read now.
+        """
+        identity = await self._keyring.identity()
+        keys = [identity.signal_key(signal.key) for signal in signals]
+        found = await self._store.positions_of(keys)
+        return {i: found[key] for i, key in enumerate(keys) if key in found}
 
     async def _round(self, signals: Mapping[int, Signal]) -> _Results:
         """Load, decide and append once; what is missing in the result is undecided."""
@@ -201,6 +232,11 @@ class CommandHandler:
         if self._reads_bring_nothing and all(map(_is_checked_by_append, signals)):
             return people
         self._reads_bring_nothing = True
+        return await self._read(identity, people)
+
+    async def _read(
+        self, identity: Identity, people: dict[PhoneNumber, _Person]
+    ) -> dict[PhoneNumber, _Person]:
         unread = people
         while unread:
             streams = await self._store.read_streams(
@@ -213,7 +249,7 @@ class CommandHandler:
                 number: self._caught_up(person, streams[person.subject.id])
                 for number, person in unread.items()
             }
-            people |= read
+            people = people | read
             unread = {
                 number: _successor(identity, number, person)
                 for number, person in read.items()

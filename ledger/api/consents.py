@@ -7,12 +7,11 @@ counts once; the same key with another consent is refused.
 """
 
 import uuid
-from collections.abc import Iterable
 from typing import TypeVar
 
 import orjson
 from aiohttp import hdrs, web
-from pydantic import JsonValue, ValidationError
+from pydantic import ValidationError
 
 from ledger.api.addresses import etag_of, parse_number, version_in
 from ledger.api.answers import of_model
@@ -21,6 +20,7 @@ from ledger.api.models import Accepted, ConsentInput, NewConsentInput
 from ledger.api.read_model import ReadModel
 from ledger.command_handler import CommandHandler, Receipt
 from ledger.domain.events import ConsentChanged
+from ledger.domain.evidence import checked_evidence
 from ledger.domain.ids import (
     PhoneNumber,
     Position,
@@ -46,7 +46,6 @@ IDEMPOTENCY_KEY_CHARACTERS_MAX = 255
 POSITION_HEADER = "Ledger-Position"
 """Where this consent was recorded: of a repeat, the first one's position, though the
 record may have moved on since."""
-_EVIDENCE_LEVELS_MAX = 32
 
 Input = TypeVar("Input", bound=ConsentInput)
 
@@ -133,7 +132,7 @@ class ConsentsApi:
             source="api",
             matched_by="explicit",
             actor=f"key:{principal.name}",
-            evidence=_checked(given.evidence),
+            evidence=checked_evidence(given.evidence),
             expected_version=expected_version,
         )
         receipt = await self._handler.handle(signal)
@@ -230,27 +229,3 @@ def _expected_version(request: web.Request) -> Version | None:
         return Version(0)
     given = request.headers.get(hdrs.IF_MATCH)
     return None if given in (None, "*") else version_in(given)
-
-
-def _checked(evidence: dict[str, JsonValue]) -> dict[str, object]:
-    """Names with a leading underscore are the stored form's own.
-
-    The library's transcoder reads an object of ``_type_`` and ``_data_`` as a value of
-    its own, so one from outside could make the ledger unreadable to it. What is nested
-    too deep could be read, and not be written again.
-    """
-    level: list[JsonValue] = [evidence]
-    for _ in range(_EVIDENCE_LEVELS_MAX):
-        names = [name for value in level if isinstance(value, dict) for name in value]
-        if any(name.startswith("_") for name in names):
-            raise InvalidConsent("evidence has a name that starts with _")
-        level = [below for value in level for below in _inside(value)]
-        if not level:
-            return dict(evidence)
-    raise InvalidConsent(f"evidence has more than {_EVIDENCE_LEVELS_MAX} levels")
-
-
-def _inside(value: JsonValue) -> Iterable[JsonValue]:
-    if isinstance(value, dict):
-        return value.values()
-    return value if isinstance(value, list) else ()

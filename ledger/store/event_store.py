@@ -96,6 +96,23 @@ class EventStore(Protocol):
         """
         ...
 
+    async def positions_of(self, keys: Sequence[UUID]) -> dict[UUID, Position]:
+        """Where those signals of ``keys`` were recorded that were.
+
+        Raises:
+            StoreUnavailable: the database cannot be read now.
+        """
+        ...
+
+    async def read_at(self, positions: Sequence[Position]) -> list[RecordedEvent]:
+        """The events at ``positions``, which are there, in the ledger's order.
+
+        Raises:
+            UnknownEvent: an event is of a kind that this release does not know.
+            StoreUnavailable: the database cannot be read now.
+        """
+        ...
+
     async def last_position(self) -> Position:
         """The position of the newest event; 0 in an empty ledger.
 

@@ -37,6 +37,8 @@ _APPEND = statement("ledger.store", "append_events")
 _READ_STREAMS = statement("ledger.store", "read_streams")
 _READ_AFTER = statement("ledger.store", "read_after")
 _FIND_SIGNAL = statement("ledger.store", "find_signal")
+_FIND_SIGNALS = statement("ledger.store", "find_signals")
+_READ_AT = statement("ledger.store", "read_at")
 _LAST_POSITION = statement("ledger.store", "last_position")
 
 _ALL_APPENDED: Final = "all appended"
@@ -96,6 +98,18 @@ class PostgresEventStore:
         with translated():
             found: Position | None = await self._pool.fetchval(_FIND_SIGNAL, key)
         return found
+
+    async def positions_of(self, keys: Sequence[UUID]) -> dict[UUID, Position]:
+        """See ``EventStore.positions_of``."""
+        with translated():
+            rows = await self._pool.fetch(_FIND_SIGNALS, keys)
+        return {key: Position(position) for key, position in rows}
+
+    async def read_at(self, positions: Sequence[Position]) -> list[RecordedEvent]:
+        """See ``EventStore.read_at``."""
+        with translated():
+            rows = await self._pool.fetch(_READ_AT, positions)
+        return [decode(row) for row in cast("list[StoredRow]", rows)]
 
     async def last_position(self) -> Position:
         """See ``EventStore.last_position``."""

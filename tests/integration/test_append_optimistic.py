@@ -118,7 +118,7 @@ async def test_a_known_number_does_not_hold_back_the_new_ones_beside_it(
 ) -> None:
     """They are recorded by the append that refuses it."""
     signals = [new_number(2), signal(phone_number=KNOWN, status="in"), new_number(3)]
-    results = await handler._handle_batch(signals)  # noqa: SLF001 as one batch
+    results = await handler.handle_all(signals)
     positions = [result.position for result in results if isinstance(result, Receipt)]
     assert positions == [3, 5, 4]
     assert await history_of(watched) == [(1, "unknown", "out"), (2, "out", "in")]
@@ -130,7 +130,7 @@ async def test_all_signals_of_a_known_number_in_a_batch_are_decided_again(
     """Each on the one before, in their order, as if it had been known."""
     statuses = ("in", "out", "out", "in")
     signals = [signal(phone_number=KNOWN, status=status) for status in statuses]
-    await handler._handle_batch(signals)  # noqa: SLF001 as one batch
+    await handler.handle_all(signals)
     assert await history_of(watched) == [
         (1, "unknown", "out"),
         (2, "out", "in"),
@@ -189,7 +189,7 @@ async def test_one_that_must_be_read_for_is_read_with_its_whole_batch(
         signal(phone_number=KNOWN, status="in"),
         signal(phone_number=PhoneNumber("+14155550290"), status="in", **asked),
     ]
-    await handler._handle_batch(signals)  # noqa: SLF001 as one batch
+    await handler.handle_all(signals)
     assert watched.reads == 1
     assert len(watched.outcomes) == 1
     assert await history_of(watched) == [(1, "unknown", "out"), (2, "out", "in")]
