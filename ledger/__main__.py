@@ -16,6 +16,7 @@ import uvloop
 from rich.console import Console
 
 from ledger import reports
+from ledger.cli.imports import imports_app
 from ledger.cli.keys import keys_app
 from ledger.cli.people import people_app
 from ledger.cli.replay import replay_app
@@ -48,6 +49,7 @@ app.add_typer(people_app)
 app.add_typer(retention_app)
 app.add_typer(replay_app)
 app.add_typer(subject_export_app)
+app.add_typer(imports_app)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for a script.")]
 Result = TypeVar("Result")

@@ -7,6 +7,7 @@
     │   ├── UnusableText
     │   ├── InvalidKey
     │   ├── InvalidReason
+    │   ├── UnusableFile
     │   └── InvalidQuery
     │       ├── UnknownAttribute
     │       ├── UnknownOperator
@@ -97,6 +98,12 @@ class InvalidReason(InvalidRequest):
     """An erasure or a hold needs a reason, which stays in the ledger for ever."""
 
     code = "invalid_reason"
+
+
+class UnusableFile(InvalidRequest):
+    """The file cannot be read as rows, so nothing of it was recorded."""
+
+    code = "unusable_file"
 
 
 class InvalidQuery(InvalidRequest):

@@ -11,6 +11,7 @@ from typing import Annotated, NamedTuple, TypeVar
 
 import asyncpg
 import typer
+import uvloop
 
 from ledger import reports
 from ledger.errors import ConfigurationError, StoreUnavailable
@@ -153,5 +154,8 @@ def with_ledger(work: Callable[[Ledger], Awaitable[Result]]) -> Result:
             store = PostgresEventStore(pool)
             return await work(Ledger(pool, store, keyring, settings, masters))
 
-    with database(settings) as (dsn, _):
-        return asyncio.run(run(dsn))
+    with (
+        database(settings) as (dsn, _),
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+    ):
+        return runner.run(run(dsn))

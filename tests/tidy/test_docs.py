@@ -37,6 +37,7 @@ from ledger.app import make_app
 from ledger.domain.classify import HELP_WORDS, IN_WORDS, OUT_WORDS, MatchedBy
 from ledger.domain.events import LedgerEvent
 from ledger.domain.signals import Source
+from ledger.imports.refusals import Code
 from ledger.settings import Settings
 from ledger.store.database import Connection
 from projections.comparison import Kind
@@ -159,6 +160,13 @@ def test_every_kind_of_difference_is_documented() -> None:
     """The page of checks has each kind that a check names, and no other."""
     text = page("how-to/check-that-nothing-was-lost.md")
     assert first_cells(text) == list(get_args(Kind))
+
+
+def test_every_refusal_of_an_import_is_documented() -> None:
+    """The page of commands has each code of a refused row, and no other."""
+    by_heading = sections(page("reference/command-line.md"), level=2)
+    documented = set(first_cells(by_heading["Rows that an import refuses"]))
+    assert documented == set(get_args(Code))
 
 
 def test_every_metric_is_documented_with_its_labels() -> None:

@@ -6,6 +6,7 @@ In what is shown, ``…`` stands for anything, and a time for any time.
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -18,7 +19,15 @@ import pytest
 from api_steps import record, text
 from builders import ADMIN_KEY, MASTER_KEY, NUMBER, SENDER
 from conftest import Client
-from e2e.processes import COMMAND, Service, command_line, new_folder, running
+from e2e.processes import (
+    COMMAND,
+    Service,
+    command_line,
+    environment_for,
+    free_port,
+    new_folder,
+    running,
+)
 from tidy.repository import ROOT, blocks, page
 
 from ledger.store.database import Connection
@@ -82,6 +91,26 @@ async def test_an_export_of_harper_can_be_recorded(
         1,
         1,
     )
+
+
+async def test_moving_in_goes_as_the_page_shows(dsn: str, tmp_path: Path) -> None:
+    """Whoever has the page's file and types its commands sees what it prints."""
+    shown = page("how-to/move-in.md")
+    environment = environment_for(tmp_path, free_port()) | {"DATABASE_URL": dsn}
+    [contacts] = blocks(shown, "csv")
+    (tmp_path / "contacts.csv").write_text(contacts)
+    (tmp_path / "opt-outs.csv").write_text("Phone\n+14155550104\n+14155550105\n")
+    (tmp_path / "messages.csv").write_text(
+        "From,To,Body,SentDate,Direction,Sid,AccountSid\n"
+        "+14155550106,+14155550199,Stop!,2024-03-01T10:00:00Z,inbound,SM1,AC1\n"
+        "+14155550106,+14155550199,Hi,2024-03-01T11:00:00Z,inbound,SM2,AC1\n"
+        "+14155550199,+14155550106,Hello,2024-03-01T12:00:00Z,outbound-api,SM3,AC1\n"
+    )
+    for command, expected in _steps(shown):
+        done = command_line(environment, *shlex.split(command)[1:])
+        pattern = re.escape(expected.strip()).replace("…", ".*")
+        assert re.fullmatch(pattern, done.stdout.strip()), f"{command}: {done}"
+        assert done.returncode == int("refused" in expected)
 
 
 async def test_the_library_reads_as_the_page_shows(client: Client, dsn: str) -> None:

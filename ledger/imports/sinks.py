@@ -1,0 +1,262 @@
+"""Where batches of an import go: into the ledger, or, in a dry run, nowhere.
+
+The decision is the command handler's and the domain's, as for a text. The subtle part
+is repeats: a row whose key was recorded before is passed over, so that a second run
+goes on where the first one ended, but not if the ledger has something else under that
+key: an opt-out may not be lost because a row's key was used twice.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime, time
+from typing import Final, Generic, NamedTuple, TypeVar
+
+from ledger.command_handler import CommandHandler, Receipt
+from ledger.domain.consent import Subject, assume, decide, overall
+from ledger.domain.events import ConsentChanged
+from ledger.domain.ids import PhoneNumber, Position, SubjectId
+from ledger.domain.signals import Signal
+from ledger.errors import InvalidConsent
+from ledger.imports.importer import Outcome
+from ledger.imports.interpret import Skipped
+from ledger.imports.refusals import RowRefused
+from ledger.store.event_store import EventStore
+from ledger.store.keyring import Keyring
+
+KEPT_MAX: Final = 200_000
+"""Keys, and numbers, that a dry run remembers at least; twice as many at most."""
+
+Item = TypeVar("Item")
+
+
+class Repeats:
+    """Says of rows that are recorded already whether they say the same."""
+
+    def __init__(self, store: EventStore, keyring: Keyring) -> None:
+        self._store = store
+        self._keyring = keyring
+
+    async def outcomes(
+        self, signals: Sequence[Signal], known: Mapping[int, Position]
+    ) -> dict[int, Outcome]:
+        """What to say of the ``signals`` at the places of ``known``.
+
+        Raises:
+            StoreUnavailable: the database cannot be read now.
+        """
+        if not known:
+            return {}
+        recorded = await self._store.read_at([*set(known.values())])
+        events = {
+            position: event
+            for position, event in recorded
+            if isinstance(event, ConsentChanged)
+        }
+        numbers = await self._numbers(signals, known, events)
+        return {
+            place: _compared(signals[place], position, event, numbers)
+            for place, position in known.items()
+            if (event := events[position])
+        }
+
+    async def _numbers(
+        self,
+        signals: Sequence[Signal],
+        known: Mapping[int, Position],
+        events: Mapping[Position, ConsentChanged],
+    ) -> dict[SubjectId, PhoneNumber]:
+        """Whose the events are that do not have the id of the signal's number."""
+        identity = await self._keyring.identity()
+        others = [
+            events[position]
+            for place, position in known.items()
+            if events[position].subject_id
+            != identity.subject_id(signals[place].phone_number)
+        ]
+        return await self._keyring.phone_numbers(others)
+
+
+def _compared(
+    signal: Signal,
+    position: Position,
+    event: ConsentChanged,
+    numbers: Mapping[SubjectId, PhoneNumber],
+) -> Outcome:
+    # Not there if it is the same, or cannot be compared: the person was erased since.
+    number = numbers.get(event.subject_id, signal.phone_number)
+    said = (signal.phone_number, signal.sender, signal.status)
+    is_same = said == (number, event.sender, event.status)
+    if is_same and _may_be(signal, event):
+        return "duplicate"
+    return RowRefused(
+        "key_reused",
+        f"position {position} was recorded under this row's key, and says otherwise: "
+        "a row that has changed needs another key",
+    )
+
+
+def _may_be(signal: Signal, event: ConsentChanged) -> bool:
+    """Whether the times do not speak against it.
+
+    A text that the webhook brought has the time of its recording, and so has a day's
+    opt-out that was recorded on the very day.
+    """
+    at = signal.occurred_at
+    if at is None or at == event.occurred_at or event.source == "twilio.inbound":
+        return True
+    return at.time() == time.max and at.date() == event.occurred_at.date()
+
+
+class Recording:
+    """Records batches, through the same decision and append as the webhook."""
+
+    def __init__(self, handler: CommandHandler, repeats: Repeats) -> None:
+        self._handler = handler
+        self._repeats = repeats
+        self._look_first = True
+
+    async def take(self, signals: Sequence[Signal]) -> list[Outcome]:
+        """See ``Sink.take``; what is recorded is durable."""
+        known: dict[int, Position] = {}
+        if self._look_first:
+            # A second run meets nothing else at first; to find that out before sealing
+            # is much quicker than to leave it to the append, which finds it out anyway.
+            known = await self._handler.positions_of(signals)
+        fresh = [place for place in range(len(signals)) if place not in known]
+        results = await self._handler.handle_all([signals[i] for i in fresh])
+        receipts = dict(zip(fresh, results, strict=True))
+        known |= {
+            place: receipt.position
+            for place, receipt in receipts.items()
+            if isinstance(receipt, Receipt) and not receipt.is_new and receipt.position
+        }
+        self._look_first = bool(known)
+        outcomes: dict[int, Outcome] = {i: _outcome(r) for i, r in receipts.items()}
+        outcomes |= await self._repeats.outcomes(signals, known)
+        return [outcomes[place] for place in range(len(signals))]
+
+
+def _outcome(result: Receipt | Exception) -> Outcome:
+    match result:
+        case Receipt(is_new=True):
+            return "recorded"
+        case Receipt():
+            return Skipped("saysNothing")
+        case InvalidConsent():
+            return RowRefused("time_in_future", "the time is in the future")
+        case _:
+            raise result
+
+
+class Turned(NamedTuple):
+    """How many numbers' overall status an import would change, and to what."""
+
+    out: int
+    into: int
+    neither: int
+
+
+class Foresight:
+    """Finds out what a batch would do, and appends nothing.
+
+    Exact as long as the rows of a number, and of a key, are not further apart than what
+    is kept; beyond that a number counts as another one, and a repeat as new.
+    """
+
+    def __init__(self, handler: CommandHandler, repeats: Repeats) -> None:
+        self._handler = handler
+        self._repeats = repeats
+        self._keys: _Window[bool] = _Window()
+        self._people: _Window[_Expected] = _Window()
+        self._turned = Turned(0, 0, 0)
+
+    async def take(self, signals: Sequence[Signal]) -> list[Outcome]:
+        """See ``Sink.take``."""
+        known = await self._handler.positions_of(signals)
+        strangers = [s for s in signals if self._people.get(s.phone_number) is None]
+        subjects = await self._handler.subjects(strangers)
+        repeats = await self._repeats.outcomes(signals, known)
+        for number, subject in subjects.items():
+            self._people.put(number, _Expected(_overall(subject), subject))
+        now = datetime.now(UTC)
+        outcomes = [
+            repeats[place] if place in repeats else self._foreseen(signal, now)
+            for place, signal in enumerate(signals)
+        ]
+        self._keys.shrink()
+        for expected in self._people.shrink():
+            self._turned = _with(self._turned, expected)
+        return outcomes
+
+    @property
+    def turned(self) -> Turned:
+        """How the numbers of all batches would change."""
+        turned = self._turned
+        for expected in self._people:
+            turned = _with(turned, expected)
+        return turned
+
+    def _foreseen(self, signal: Signal, now: datetime) -> Outcome:
+        if signal.occurred_at is not None and signal.occurred_at > now:
+            return RowRefused("time_in_future", "the time is in the future")
+        if self._keys.get(signal.key):
+            return "duplicate"
+        self._keys.put(signal.key, item=True)
+        expected = self._people.get(signal.phone_number)
+        assert expected is not None, "it was read with its batch"  # noqa: S101
+        proposals = decide(expected.subject, signal)
+        if not proposals:
+            return Skipped("saysNothing")
+        for proposal in proposals:
+            subject = assume(expected.subject, proposal)
+            self._people.put(signal.phone_number, expected._replace(subject=subject))
+        return "recorded"
+
+
+class _Expected(NamedTuple):
+    """A number's overall status before the import, and the person after its rows."""
+
+    before: str
+    subject: Subject
+
+
+def _overall(subject: Subject) -> str:
+    if subject.suppressed and not subject.facts:
+        return "out"
+    return overall(subject.facts)
+
+
+def _with(turned: Turned, expected: _Expected) -> Turned:
+    after = _overall(expected.subject)
+    if after == expected.before:
+        return turned._replace(neither=turned.neither + 1)
+    if after == "out":
+        return turned._replace(out=turned.out + 1)
+    return turned._replace(into=turned.into + 1)
+
+
+class _Window(Generic[Item]):
+    """The newest items by key, in bounded memory: two halves, of which one goes."""
+
+    def __init__(self) -> None:
+        self._new: dict[str, Item] = {}
+        self._old: dict[str, Item] = {}
+
+    def __iter__(self) -> Iterator[Item]:
+        yield from self._new.values()
+        yield from (item for key, item in self._old.items() if key not in self._new)
+
+    def get(self, key: str) -> Item | None:
+        """What was put under ``key``, if it is still there."""
+        return self._new.get(key) or self._old.get(key)
+
+    def put(self, key: str, item: Item) -> None:
+        """Keep ``item``, in the place of another one."""
+        self._new[key] = item
+
+    def shrink(self) -> list[Item]:
+        """Let go of the older half if the newer one is full; what is gone."""
+        if len(self._new) < KEPT_MAX:
+            return []
+        gone = [item for key, item in self._old.items() if key not in self._new]
+        self._old, self._new = self._new, {}
+        return gone
