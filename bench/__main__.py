@@ -24,6 +24,7 @@ from bench.copying import NotEmpty
 from bench.database import Database
 from bench.fill import fill
 from bench.hot_spots import print_hot_spots
+from bench.imports import import_rows
 from bench.ledgers import (
     EVENTS_LARGE,
     EVENTS_SMALL,
@@ -57,6 +58,7 @@ _ASKING = {
     "check-as-of": asking.check_as_of,
 }
 _SEALING = ("sealing-webhooks", "sealing-projector")
+_MOVING_IN = ("import-rows",)
 
 
 @dataclass
@@ -162,6 +164,7 @@ def main(  # noqa: PLR0913 - one parameter an option
         run.stage(_READING, _read)
         run.stage(_ASKING, _ask)
         run.stage(_SEALING, _seal)
+        run.stage(_MOVING_IN, _move_in)
     found = [run.found[name] for name in TARGETS if name in run.found]
     _show(run, found, as_json=as_json)
     sys.exit(any(row.verdict in ("below", "not measured") for row in found))
@@ -206,6 +209,11 @@ def _seal(run: _Run) -> None:
     """What sealing costs, on two ledgers side by side."""
     for row in sealing(run.plan, run.folder):
         run.found[row.name] = row
+
+
+def _move_in(run: _Run) -> None:
+    """What an import of a large file takes, on a fresh ledger."""
+    run.measure("import-rows", lambda: import_rows(run.plan, run.folder / "moving-in"))
 
 
 def _read_api(run: _Run, database: Database, folder: Path) -> None:

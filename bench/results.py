@@ -108,6 +108,13 @@ TARGETS: Final[Mapping[str, Target]] = MappingProxyType(
             0.85,
             0.95,
         ),
+        "import-rows": Target(
+            "consent-ledger import, rows/s, mostly new numbers, durable",
+            "",
+            20_000,
+            30_000,
+            unit="/s",
+        ),
         "visible": Target(
             "200 until visible in GET, p99, at 1,000 webhooks/s",
             "",
