@@ -10,6 +10,7 @@ from aiohttp import web
 
 from ledger.api.consents import ConsentsApi
 from ledger.api.erasures import ErasuresApi
+from ledger.api.events import EventsApi
 from ledger.api.feed import Feed
 from ledger.api.health import HealthApi
 from ledger.api.history import HistoryApi
@@ -22,6 +23,7 @@ from ledger.api.phone_number_list import PhoneNumberListApi
 from ledger.api.phone_numbers import PhoneNumbersApi
 from ledger.api.problems import observe
 from ledger.api.read_model import ReadModel
+from ledger.api.streams import Streams
 from ledger.command_handler import CommandHandler
 from ledger.erasure import Erasures
 from ledger.garbage import collecting_seldom
@@ -53,7 +55,8 @@ async def make_app(dsn: str, settings: Settings) -> web.Application:
     read_model = ReadModel(pool, keyring, bell, settings)
     past = PastReader(pool, keyring, read_model, settings)
     lists = Lists(pool, settings)
-    feed = Feed(pool, read_model, bell, settings)
+    streams = Streams(settings)
+    feed = Feed(pool, read_model, bell, streams, settings)
     checker = SignatureChecker(settings.signed_url, settings.twilio_tokens())
 
     async def running(_: web.Application) -> AsyncIterator[None]:
@@ -68,13 +71,14 @@ async def make_app(dsn: str, settings: Settings) -> web.Application:
     )
     app.cleanup_ctx.append(running)
     # Before aiohttp waits for open requests: a stream has no end of its own.
-    app.on_shutdown.append(feed.stop)
+    app.on_shutdown.append(streams.stop)
     for resource in (
         Webhook(checker, settings.vocabulary(), handler),
         PhoneNumbersApi(keys, read_model, past, feed),
         HistoryApi(keys, read_model, store, keyring),
         PhoneNumberListApi(keys, lists, PastLists(pool, past), feed),
         ConsentsApi(keys, handler, store, read_model, keyring),
+        EventsApi(keys, store, keyring, streams, bell),
         ErasuresApi(keys, Erasures(pool, store, keyring)),
         HealthApi(pool, read_model, handler, settings),
         OpenApi(keys),

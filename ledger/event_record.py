@@ -4,8 +4,10 @@ Names are camelCase, position comes first, and what is personal is open. Never g
 what was destroyed is null, and named.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
+
+import orjson
 
 from ledger.domain.events import ConsentChanged
 from ledger.domain.ids import Position
@@ -32,6 +34,12 @@ async def event_records(
     """
     personal = await _personal(keyring, recorded)
     return [_record(one, personal.get(one.position)) for one in recorded]
+
+
+def to_lines(records: Iterable[EventRecord]) -> bytes:
+    """The records as NDJSON: the same bytes for the same events, wherever they go."""
+    options = orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE
+    return b"".join(orjson.dumps(record, option=options) for record in records)
 
 
 async def _personal(

@@ -176,8 +176,9 @@ class Settings(BaseModel):
     Default: 30."""
 
     streams_max: int = Field(100, alias="LEDGER_STREAMS_MAX", ge=0, le=10_000)
-    """Most event streams open in one web process; more are answered 503 with
-    Retry-After. An idle one costs little, a change is written to each. Default: 100."""
+    """Most event streams and replays open in one web process; more are answered 503
+    with Retry-After. An idle one costs little, a change is written to each.
+    Default: 100."""
 
     @classmethod
     def from_mapping(cls, environment: Mapping[str, str]) -> Self:

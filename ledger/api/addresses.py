@@ -23,6 +23,12 @@ _ETAG = re.compile(r'(?:W/)?"([0-9]{1,19})-([0-9]{1,19})"')
 _POSITION = re.compile(r"[0-9]{1,18}", re.ASCII)
 
 
+def route_of(request: web.Request) -> str:
+    """The route's pattern, for logs and counts: the path may hold a phone number."""
+    resource = request.match_info.route.resource
+    return resource.canonical if resource else "unmatched"
+
+
 def parse_number(given: str) -> PhoneNumber:
     """An E.164 number, of any channel.
 

@@ -5,9 +5,7 @@ was. An event's id is a position, so ``Last-Event-ID`` resumes without a loss, a
 snapshot is the same reading from the beginning. A number that changed twice between two
 readings comes once, with its newest state: this is a feed of what holds, not of what
 happened. Never holds a transaction or a connection while it writes: a slow client falls
-behind and then gets fewer, newer states. The subtle part is the end: a stop of the
-service, like a client that does not read, ends a stream in the middle of whatever it
-waits for.
+behind and then gets fewer, newer states. How streams end is ``streams``' work.
 """
 
 import asyncio
@@ -20,12 +18,13 @@ from typing import Final, Self
 import orjson
 from aiohttp import hdrs, web
 
+from ledger.api import streams
 from ledger.api.addresses import parse_position, single_parameters
 from ledger.api.answers import to_json
-from ledger.api.formats import EVENT_STREAM
 from ledger.api.lists import read_list
 from ledger.api.query import Bound, parse_query
 from ledger.api.read_model import ReadModel
+from ledger.api.streams import Streams
 from ledger.domain.ids import PhoneNumber, Position
 from ledger.errors import InvalidQuery, TryAgain
 from ledger.settings import Settings
@@ -33,21 +32,8 @@ from ledger.store.batcher import Batcher
 from ledger.store.database import Pool
 from ledger.store.subscription import Doorbell
 
-HEARTBEAT_SECONDS: Final = 15.0
-"""How long a stream is silent before it says that it is alive; proxies hang up."""
-
-WRITE_SECONDS_MAX: Final = 60.0
-"""How long a client may take to read what was written before its stream ends."""
-
 _PAGE: Final = 500
 _READS_WAITING_MAX: Final = 10_000
-_RETRY_SECONDS: Final = 5
-_HEADERS: Final = {
-    hdrs.CONTENT_TYPE: EVENT_STREAM,
-    hdrs.CACHE_CONTROL: "no-store",
-    hdrs.VARY: hdrs.ACCEPT,
-    "X-Accel-Buffering": "no",  # nginx would keep events back
-}
 _BY_POSITION: Final = parse_query("sort(position)")
 
 
@@ -64,17 +50,20 @@ _Read = Callable[[Position], Awaitable[Changes]]
 
 
 class Feed:
-    """Writes streams. Use as ``async with``; ``stop`` ends them all."""
+    """Writes streams. Use as ``async with``."""
 
     def __init__(
-        self, pool: Pool, read_model: ReadModel, bell: Doorbell, settings: Settings
+        self,
+        pool: Pool,
+        read_model: ReadModel,
+        bell: Doorbell,
+        streams: Streams,
+        settings: Settings,
     ) -> None:
         self._pool = pool
         self._read_model = read_model
         self._bell = bell
-        self._streams_max = settings.streams_max
-        self._open: set[asyncio.Timeout] = set()
-        self._stopping = False
+        self._streams = streams
         # Streams that are up to date stand at the same position: one query for all.
         self._changes: Batcher[Position, Changes] = Batcher(
             self._read,
@@ -96,18 +85,6 @@ class Feed:
     ) -> None:
         """Stop reading."""
         await self._changes.__aexit__(kind, error, trace)
-
-    @property
-    def streams(self) -> int:
-        """How many streams are open."""
-        return len(self._open)
-
-    async def stop(self, _: web.Application) -> None:
-        """End every stream now; a client comes back with its Last-Event-ID."""
-        self._stopping = True
-        now = asyncio.get_running_loop().time()
-        while self._open:
-            self._open.pop().reschedule(now)
 
     async def follow_all(self, request: web.Request) -> web.StreamResponse:
         """Every change of every number.
@@ -149,23 +126,11 @@ class Feed:
 
     async def _follow(self, request: web.Request, read: _Read) -> web.StreamResponse:
         after = await self._start(request)
-        if self._stopping or len(self._open) >= self._streams_max:
-            raise TryAgain(
-                f"{len(self._open)} streams are open in this process",
-                retry_after_seconds=_RETRY_SECONDS,
-            )
-        response = web.StreamResponse(headers=_HEADERS)
-        # A client that has gone is told nothing; one that is ended comes back.
-        with suppress(ConnectionResetError, TimeoutError):
-            async with asyncio.timeout(None) as ending:
-                self._open.add(ending)
-                try:
-                    await response.prepare(request)
-                    if request.method != hdrs.METH_HEAD:
-                        await self._write_all(request, response, after, read)
-                finally:
-                    self._open.discard(ending)
-        _forget_unread(request)
+        response = web.StreamResponse(headers=streams.EVENT_STREAM_HEADERS)
+        async with self._streams.one(request):
+            await response.prepare(request)
+            if request.method != hdrs.METH_HEAD:
+                await self._write_all(request, response, after, read)
         return response
 
     async def _start(self, request: web.Request) -> Position:
@@ -191,24 +156,24 @@ class Feed:
     ) -> None:
         """Write what changes, until the client or the service ends it."""
         # Who is cut off before the first change resumes from here as well.
-        await _write(response, b"retry: 1000\nid: %d\n\n" % after)
+        await streams.write(response, b"retry: 1000\nid: %d\n\n" % after)
         written = asyncio.get_running_loop().time()
-        while not _is_gone(request):
+        while not streams.is_gone(request):
             rung = self._bell.count
             changes = await _patiently(read, after)
             now = asyncio.get_running_loop().time()
             if changes.events:
-                await _write(response, changes.events)
+                await streams.write(response, changes.events)
                 after, written = changes.position, now
-            elif now - written >= HEARTBEAT_SECONDS:
-                await _write(response, b": nothing new\n\n")
+            elif now - written >= streams.HEARTBEAT_SECONDS:
+                await streams.write(response, b": nothing new\n\n")
                 written = now
             if changes.is_all:
                 await self._wait(rung)
 
     async def _wait(self, rung: int) -> None:
         with suppress(TimeoutError):
-            async with asyncio.timeout(HEARTBEAT_SECONDS):
+            async with asyncio.timeout(streams.HEARTBEAT_SECONDS):
                 await self._bell.wait_after(rung)
 
 
@@ -224,21 +189,5 @@ async def _patiently(read: _Read, after: Position) -> Changes:
         return Changes(b"", after, is_all=True)
 
 
-async def _write(response: web.StreamResponse, data: bytes) -> None:
-    async with asyncio.timeout(WRITE_SECONDS_MAX):
-        await response.write(data)
-
-
 def _event(position: int, record: bytes) -> bytes:
     return b"id: %d\nevent: put\ndata: %b\n\n" % (position, record)
-
-
-def _is_gone(request: web.Request) -> bool:
-    return request.transport is None or request.transport.is_closing()
-
-
-def _forget_unread(request: web.Request) -> None:
-    """Let nobody wait for a client that does not read."""
-    transport = request.transport
-    if transport and transport.get_write_buffer_size():
-        transport.abort()

@@ -28,6 +28,7 @@ from ledger.errors import InvalidQuery, InvalidValue, NotAcceptable, UnknownAttr
 JSON: Final = "application/json"
 CSV: Final = "text/csv"
 EVENT_STREAM: Final = "text/event-stream"
+NDJSON: Final = "application/x-ndjson"
 
 COLUMNS: Final = ("phoneNumber", "status", "since", "position", "version")
 SENDER_COLUMNS: Final = ("phoneNumber", "status", "sender", "since", "position")

@@ -7,7 +7,12 @@ from typing import Final
 
 from aiohttp import hdrs, web
 
-from ledger.api.addresses import number_in, parse_position, single_parameters
+from ledger.api.addresses import (
+    number_in,
+    parse_position,
+    route_of,
+    single_parameters,
+)
 from ledger.api.answers import of_model
 from ledger.api.keys import AUDIT, READ, Keys
 from ledger.api.models import History, HistoryEvent
@@ -15,6 +20,7 @@ from ledger.api.read_model import ReadModel
 from ledger.domain.events import ConsentChanged
 from ledger.domain.ids import SubjectId, Version
 from ledger.errors import InvalidQuery, NotFound
+from ledger.reads import record_read
 from ledger.store.event_store import EventStore
 from ledger.store.keyring import Keyring
 
@@ -59,6 +65,12 @@ class HistoryApi:
         page = told.events[:limit]
         if principal.role in AUDIT and page:
             page = await self._with_evidence(told.subject_id, page)
+            record_read(
+                principal.name,
+                route_of(request),
+                len(page),
+                subject_id=told.subject_id,
+            )
         response = of_model(
             History(phone_number=number, events=page, erased=told.erased)
         )

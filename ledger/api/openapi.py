@@ -39,7 +39,8 @@ _INTERNAL_ERROR: Final = "internal_error"
 _HEADERS: Final[dict[str, Schema]] = {
     "ETag": {"description": "Changes with the record; a stream has none."},
     "Ledger-Position": {
-        "description": "Position at which this consent was recorded, first.",
+        "description": "Position at which this consent was recorded, first; of events, "
+        "the one that the answer goes up to.",
         "required": True,
     },
     "Link": {"description": '`<...>; rel="next"`, where there is more.'},

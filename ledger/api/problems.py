@@ -17,6 +17,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from ledger import errors
+from ledger.api.addresses import route_of
 from ledger.api.answers import to_json
 from ledger.api.models import Problem
 from ledger.observations import observe_request
@@ -107,6 +108,18 @@ def problem(
     )
 
 
+def document_of(error: errors.LedgerError) -> bytes:
+    """The document alone, for what has begun to answer already."""
+    document = Problem(
+        type="about:blank",
+        title=error.title(),
+        status=status_of(type(error)),
+        code=error.code,
+        detail=str(error) or None,
+    )
+    return to_json(document, exclude_none=True)
+
+
 def _of_error(error: errors.LedgerError) -> web.Response:
     status = status_of(type(error))
     response = problem(status, error.code, error.title(), str(error))
@@ -132,12 +145,10 @@ def _of_http(error: web.HTTPException) -> web.StreamResponse:
 def _record(
     request: web.Request, response: web.StreamResponse, request_id: str, started: float
 ) -> None:
-    resource = request.match_info.route.resource
-    route = resource.canonical if resource else "unmatched"
+    route = route_of(request)
     observe_request(route, request.method, response.status, started)
     level = logging.DEBUG if response.status < HTTPStatus.BAD_REQUEST else logging.INFO
     if access.isEnabledFor(level):
-        # The route's pattern and not the path: the path holds the phone number.
         seconds = round(time.perf_counter() - started, 6)
         fields = {
             "request_id": request_id,

@@ -14,7 +14,7 @@ from builders import ADMIN_KEY, NUMBER, bearer
 from conftest import CatchUp, Client, eventually, settings_for
 from list_rows import fill
 
-from ledger.api import feed
+from ledger.api import streams
 from ledger.app import make_app
 from ledger.store.database import Connection
 
@@ -200,7 +200,7 @@ async def test_a_silent_stream_says_that_it_is_alive(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where nothing changes, comments come."""
-    monkeypatch.setattr(feed, "HEARTBEAT_SECONDS", 0.05)
+    monkeypatch.setattr(streams, "HEARTBEAT_SECONDS", 0.05)
     async with following(client) as stream:
         for _ in range(3):
             assert await block(stream) == {"": "nothing new"}
@@ -268,7 +268,7 @@ async def test_a_client_that_does_not_read_is_cut_off(
     client: Client, connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After a while its connection is closed, whatever was still to be sent."""
-    monkeypatch.setattr(feed, "WRITE_SECONDS_MAX", 0.2)
+    monkeypatch.setattr(streams, "WRITE_SECONDS_MAX", 0.2)
     await fill(connection, 60_000)
     runner = client.server.runner
     assert runner is not None

@@ -3,6 +3,7 @@
 from typing import Final
 
 from ledger.api.operations.erasures import ERASING
+from ledger.api.operations.events import REPLAYING
 from ledger.api.operations.lists import LISTING
 from ledger.api.operations.numbers import READING, WRITING
 from ledger.api.operations.operation import Operation
@@ -14,6 +15,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     *LISTING,
     *WRITING,
     *ERASING,
+    *REPLAYING,
     *WEBHOOK,
     *SERVICE,
 )
