@@ -16,13 +16,13 @@ import uvloop
 from rich.console import Console
 
 from ledger import reports
+from ledger.cli.export import export_app
 from ledger.cli.imports import imports_app
 from ledger.cli.keys import keys_app
 from ledger.cli.people import people_app
 from ledger.cli.replay import replay_app
 from ledger.cli.retention import retention_app
 from ledger.cli.setup import database, prepare, read_settings, with_connection
-from ledger.cli.subject_export import subject_export_app
 from ledger.development import with_development_secrets
 from ledger.errors import (
     Fault,
@@ -47,8 +47,8 @@ app = typer.Typer(
 app.add_typer(keys_app, name="keys")
 app.add_typer(people_app)
 app.add_typer(retention_app)
+app.add_typer(export_app)
 app.add_typer(replay_app)
-app.add_typer(subject_export_app)
 app.add_typer(imports_app)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for a script.")]

@@ -5,11 +5,13 @@ what was destroyed is null, and named.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from dataclasses import fields
+from datetime import datetime
+from typing import Any, Final, get_type_hints
 
 import orjson
 
-from ledger.domain.events import ConsentChanged
+from ledger.domain.events import ConsentChanged, LedgerEvent
 from ledger.domain.ids import Position
 from ledger.store.codec import RecordedEvent
 from ledger.store.keyring import Keyring, Opened
@@ -40,6 +42,41 @@ def to_lines(records: Iterable[EventRecord]) -> bytes:
     """The records as NDJSON: the same bytes for the same events, wherever they go."""
     options = orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE
     return b"".join(orjson.dumps(record, option=options) for record in records)
+
+
+PERSONAL: Final = ("phoneNumber", "evidence", "destroyed")
+"""What an event is shown without, where nothing is opened."""
+
+
+def records_without_personal(recorded: Sequence[RecordedEvent]) -> list[EventRecord]:
+    """The events in their order, without what is personal: nothing is opened."""
+    return [
+        {name: v for name, v in _record(one, None).items() if name not in PERSONAL}
+        for one in recorded
+    ]
+
+
+def record_types() -> dict[str, type]:
+    """Every name that an event of any kind is shown with, and whether it is a time.
+
+    ``str`` stands for text and for whatever JSON has: evidence, lists.
+    """
+    types: dict[str, type] = {
+        "position": int,
+        "kind": str,
+        "subjectId": str,
+        "version": int,
+        "occurredAt": datetime,
+        "recordedAt": datetime,
+    }
+    for kind in LedgerEvent.__subclasses__():
+        hints = get_type_hints(kind)
+        for field in fields(kind):
+            if field.name not in _SHOWN_OTHERWISE:
+                hint = hints[field.name]
+                shown = hint if hint in (int, datetime) else str
+                types.setdefault(_camel(field.name), shown)
+    return types | {"destroyed": str}
 
 
 async def _personal(

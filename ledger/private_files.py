@@ -1,4 +1,4 @@
-"""Files that are made once, by whoever comes first, and that only their owner reads."""
+"""Files that only their owner reads: made once by whoever comes first, or replaced."""
 
 import os
 import tempfile
@@ -27,22 +27,40 @@ def _made_once(path: Path, content: str) -> str:
     # Written aside and linked into place: of two first starts at once one wins, and a
     # kill leaves no half of a file. Not named by the process: in two containers on one
     # volume both are number 1.
-    descriptor, aside = tempfile.mkstemp(prefix=f"{path.name}.", dir=path.parent)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+    descriptor, name = tempfile.mkstemp(prefix=f"{path.name}.", dir=path.parent)
+    aside = Path(name)
+    _write(descriptor, content.encode())
     try:
         os.link(aside, path)
     except FileExistsError:
         pass
     finally:
-        Path(aside).unlink()
-    _keep(path.parent)
+        aside.unlink()
+    keep_names(path.parent)
     return path.read_text()
 
 
-def _keep(folder: Path) -> None:
+def replace_file(path: Path, content: bytes) -> None:
+    """Let ``path`` hold ``content``, at once and for good, whatever it held.
+
+    For one writer at a time: what is written aside has one name, so that kills leave
+    one crumb at most, which the next writing takes away.
+    """
+    aside = path.with_name(f"{path.name}.new")
+    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    _write(descriptor, content)
+    aside.replace(path)
+    keep_names(path.parent)
+
+
+def _write(descriptor: int, content: bytes) -> None:
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def keep_names(folder: Path) -> None:
     """Have the name on disk too: else a power cut leaves a ledger without its key."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:

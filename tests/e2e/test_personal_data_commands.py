@@ -1,5 +1,6 @@
 """Commands about keys, evidence and one person's data, as an operator runs them."""
 
+import getpass
 import json
 import stat
 from pathlib import Path
@@ -114,3 +115,23 @@ async def test_a_number_that_was_never_seen_exits_with_1(
 ) -> None:
     """There is nothing to give."""
     run(environment, "export", "--subject", "+14155550999", code=1)
+
+
+async def test_events_go_to_a_file_and_the_account_is_logged(
+    environment: Environment, tmp_path: Path
+) -> None:
+    """With a manifest; once the file is there, it is not written again."""
+    path = tmp_path / "all.csv"
+    given = ("export", "--format", "csv", "--output", str(path))
+    done = command_line(environment, *given)
+    assert (done.returncode, done.stdout) == (
+        0,
+        f"1 events in {path}, {path}.manifest.json\n",
+    )
+    [logged] = [json.loads(x) for x in done.stderr.splitlines() if x.startswith("{")]
+    assert (logged["event"], logged["reader"]) == ("read", f"cli:{getpass.getuser()}")
+    assert (logged["count"], logged["after"], logged["until"]) == (1, 0, 1)
+    assert "events: 1 of 1" in done.stderr
+    assert NUMBER[1:] not in done.stderr
+    assert NUMBER in path.read_text()
+    run(environment, *given, code=2)
