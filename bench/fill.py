@@ -49,6 +49,7 @@ def reset_projections(database: Database) -> None:
         r"SELECT proname FROM pg_proc WHERE proname ~ '_v[0-9]+_erase$'"
     ):
         database.rows(f'DROP FUNCTION "{function}"')
+    database.rows("DELETE FROM projection_pointers")
     database.rows("DELETE FROM projections")
     asyncio.run(_migrate(database.dsn))
     database.rows("CHECKPOINT")

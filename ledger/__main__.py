@@ -20,6 +20,7 @@ from ledger.cli.export import export_app
 from ledger.cli.imports import imports_app
 from ledger.cli.keys import keys_app
 from ledger.cli.people import people_app
+from ledger.cli.rebuild import rebuild_app
 from ledger.cli.replay import replay_app
 from ledger.cli.retention import retention_app
 from ledger.cli.setup import database, prepare, read_settings, with_connection
@@ -49,6 +50,7 @@ app.add_typer(people_app)
 app.add_typer(retention_app)
 app.add_typer(export_app)
 app.add_typer(replay_app)
+app.add_typer(rebuild_app)
 app.add_typer(imports_app)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for a script.")]

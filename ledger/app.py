@@ -23,6 +23,7 @@ from ledger.api.phone_number_list import PhoneNumberListApi
 from ledger.api.phone_numbers import PhoneNumbersApi
 from ledger.api.problems import observe
 from ledger.api.read_model import ReadModel
+from ledger.api.serving import Serving
 from ledger.api.streams import Streams
 from ledger.command_handler import CommandHandler
 from ledger.erasure import Erasures
@@ -47,16 +48,22 @@ async def make_app(dsn: str, settings: Settings) -> web.Application:
         ConfigurationError: there is no master key.
     """
     pool = await open_pool(dsn, settings, application="consent-ledger web")
-    bell = Doorbell(dsn, "projections_advanced", poll_seconds=settings.poll_seconds)
+    serving = Serving(pool)
+    bell = Doorbell(
+        dsn,
+        "projections_advanced",
+        poll_seconds=settings.poll_seconds,
+        also={"projections_switched": serving.forget},
+    )
     store = PostgresEventStore(pool)
     keyring = Keyring(pool, load_master_keys(settings))
     keys = Keys(pool, settings)
     handler = CommandHandler(store, keyring, settings)
-    read_model = ReadModel(pool, keyring, bell, settings)
-    past = PastReader(pool, keyring, read_model, settings)
-    lists = Lists(pool, settings)
+    read_model = ReadModel(pool, serving, keyring, bell, settings)
+    past = PastReader(serving, keyring, read_model, settings)
+    lists = Lists(serving, settings)
     streams = Streams(settings)
-    feed = Feed(pool, read_model, bell, streams, settings)
+    feed = Feed(serving, read_model, bell, streams, settings)
     checker = SignatureChecker(settings.signed_url, settings.twilio_tokens())
 
     async def running(_: web.Application) -> AsyncIterator[None]:
@@ -76,7 +83,7 @@ async def make_app(dsn: str, settings: Settings) -> web.Application:
         Webhook(checker, settings.vocabulary(), handler),
         PhoneNumbersApi(keys, read_model, past, feed),
         HistoryApi(keys, read_model, store, keyring),
-        PhoneNumberListApi(keys, lists, PastLists(pool, past), feed),
+        PhoneNumberListApi(keys, lists, PastLists(serving, past), feed),
         ConsentsApi(keys, handler, store, read_model, keyring),
         EventsApi(keys, store, keyring, streams, bell),
         ErasuresApi(keys, Erasures(pool, store, keyring)),

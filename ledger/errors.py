@@ -29,13 +29,17 @@
     │   ├── PreconditionFailed
     │   ├── OnHold
     │   ├── IdempotencyKeyReused
+    │   ├── RebuildRunning
+    │   ├── RebuildBlocked
+    │   ├── RebuildCancelled
     │   ├── UnsupportedMediaType
     │   ├── NotAcceptable
     │   └── BodyTooLarge
     ├── TryAgain                  nothing was acknowledged; the same call may succeed
     │   ├── StoreUnavailable
     │   ├── QueueFull
-    │   └── NotYetProjected
+    │   ├── NotYetProjected
+    │   └── NotServed
     └── Fault                     the service must not go on as if nothing happened
         ├── ConfigurationError
         ├── SchemaMismatch
@@ -232,6 +236,24 @@ class IdempotencyKeyReused(RequestRefused):
     code = "idempotency_key_reused"
 
 
+class RebuildRunning(RequestRefused):
+    """Another process rebuilds this projection."""
+
+    code = "rebuild_running"
+
+
+class RebuildBlocked(RequestRefused):
+    """The new version would have somebody texted who was not."""
+
+    code = "rebuild_blocked"
+
+
+class RebuildCancelled(RequestRefused):
+    """The version that was being built is to be built no more."""
+
+    code = "rebuild_cancelled"
+
+
 class UnsupportedMediaType(RequestRefused):
     """The body's Content-Type is not one that this route reads."""
 
@@ -276,6 +298,12 @@ class NotYetProjected(TryAgain):
     """The projection has not reached the position asked for."""
 
     code = "not_yet_projected"
+
+
+class NotServed(TryAgain):
+    """The tables that answer are of a release that this one does not know."""
+
+    code = "not_served"
 
 
 class Fault(LedgerError):

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from ledger.api.keys import KeyRecord, Role
 from ledger.api.read_model import RUNNING_SECONDS_MAX
+from ledger.api.serving import Serving
 from ledger.errors import InvalidKey, LedgerError
 from ledger.store.database import Connection, translated
 from ledger.store.statements import statement
@@ -25,6 +26,7 @@ class ProjectionStatus:
 
     name: str
     version: int
+    serves: bool
     position: int
     lag_events: int
     idle_seconds: float
@@ -60,7 +62,8 @@ async def read_status(connection: Connection) -> Status:
     """
     with translated():
         rows = await connection.fetch(_READ_STATUS)
-        totals = {row[0]: row[1] for row in await connection.fetch(_READ_TOTALS)}
+        counted = await Serving(connection).fetch(_READ_TOTALS)
+        totals = {row[0]: row[1] for row in counted}
     return Status(
         position=rows[0]["ledger_position"],
         numbers_in=totals.get("in", 0),
@@ -76,10 +79,17 @@ def print_status(status: Status, *, as_json: bool) -> None:
         return
     typer.echo(f"position  {status.position}")
     typer.echo(f"numbers   {status.numbers_in} in, {status.numbers_out} out")
-    table = Table("projection", "version", "position", "behind", "state")
+    table = Table("projection", "version", "serves", "position", "behind", "state")
     for p in status.projections:
         state = p.stopped_reason or f"last seen {p.idle_seconds:.0f} s ago"
-        cells = (p.name, p.version, p.position, p.lag_events, state)
+        cells = (
+            p.name,
+            p.version,
+            "yes" if p.serves else "",
+            p.position,
+            p.lag_events,
+            state,
+        )
         table.add_row(*map(str, cells))
     Console().print(table)
 

@@ -8,8 +8,10 @@ import gc
 import os
 import signal
 import sys
+from contextlib import suppress
 from typing import Final
 
+from ledger.errors import StoreUnavailable
 from ledger.migrations import migrate
 from ledger.settings import Settings
 from ledger.store.database import Connection, open_pool
@@ -17,12 +19,12 @@ from ledger.store.keyring import Keyring
 from ledger.store.master import MasterKeys
 from ledger.store.postgres import PostgresEventStore
 from ledger.store.subscription import Doorbell
-from projections.consent_history import ConsentHistory
-from projections.phone_numbers import PhoneNumbers
-from projections.projection import Projection, create_tables
+from projections.projection import Projection
+from projections.registry import NAMES, Live, create_first, known, newest, read_live
 from projections.worker import Means, Worker
 
-PROJECTIONS: Final[tuple[Projection, ...]] = (PhoneNumbers(), ConsentHistory())
+PROJECTIONS: Final[tuple[Projection, ...]] = tuple(newest(name, 1) for name in NAMES)
+"""What a new ledger begins with."""
 
 GARBAGE_MIN: Final = 100_000
 """Objects made before cycles are looked for. A batch is tens of thousands that live for
@@ -35,7 +37,7 @@ NICENESS: Final = 10
 async def migrate_all(connection: Connection) -> list[str]:
     """Bring the ledger's schema and the projections' tables up to date."""
     applied = await migrate(connection)
-    return applied + await create_tables(connection, PROJECTIONS)
+    return applied + await create_first(connection)
 
 
 async def project(
@@ -62,7 +64,40 @@ async def project(
     bell = Doorbell(dsn, "ledger_events", poll_seconds=settings.poll_seconds)
     async with pool, bell, asyncio.TaskGroup() as group:
         store, keyring = PostgresEventStore(pool), Keyring(pool, masters)
-        worker = Worker(PROJECTIONS, Means(pool, store, keyring, bell, settings))
-        running = group.create_task(worker.run())
+        means = Means(pool, store, keyring, bell, settings)
+        running = group.create_task(keep_up_to_date(means))
         await stop.wait()
         running.cancel()
+
+
+async def keep_up_to_date(means: Means) -> None:
+    """Keep every version up to date that there is, until cancelled.
+
+    What begins or ends meanwhile is noticed within LEDGER_POLL_SECONDS.
+    """
+    live: list[Live] = []
+    running: asyncio.Task[None] | None = None
+    try:
+        while True:
+            found = await _live(means, live)
+            if found != live:
+                await _end(running)
+                live = found
+                worker = Worker(known(live), means)
+                running = asyncio.create_task(worker.run(), name="projections")
+            await asyncio.sleep(means.settings.poll_seconds)
+    finally:
+        await _end(running)
+
+
+async def _live(means: Means, before: list[Live]) -> list[Live]:
+    """The versions that there are; as before, while the database is away."""
+    with suppress(StoreUnavailable):
+        return await read_live(means.pool)
+    return before
+
+
+async def _end(running: asyncio.Task[None] | None) -> None:
+    if running is not None:
+        running.cancel()
+        await asyncio.wait([running])

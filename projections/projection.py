@@ -5,17 +5,14 @@ compare-and-set in the transaction that writes the rows, so a second worker, or 
 was thought dead, rolls back and does no harm.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
-from ledger.domain.ids import PhoneNumber, Position, SubjectId
-from ledger.migrations import locked
+from ledger.domain.ids import Answer, PhoneNumber, Position, SubjectId
 from ledger.store.codec import RecordedEvent
 from ledger.store.database import Connection, Pool, translated
-from ledger.store.statements import statement
+from ledger.store.statements import at_versions, statement
 
-_CREATE = statement("projections", "create_projections")
-_INSERT = statement("projections", "insert_projection")
 _LOAD = statement("projections", "load_checkpoint")
 _ADVANCE = statement("projections", "advance_checkpoint")
 _SEEN = statement("projections", "update_seen")
@@ -60,11 +57,37 @@ class Table(NamedTuple):
     read_slice: str
     """Reads the rows of the subjects from $1 to $2, with these columns."""
 
+    def at(self, name: str, version: int) -> "Table":
+        """The same table of another version of its projection."""
+        versions = ((name, version),)
+        return self._replace(
+            name=at_versions(self.name, versions),
+            read_slice=at_versions(self.read_slice, versions),
+        )
+
+
+class Change(NamedTuple):
+    """Numbers of which another version says something else."""
+
+    was: Answer
+    becomes: Answer
+    numbers: int
+    examples: list[SubjectId]
+    digest: str
+    """Of which numbers they are."""
+
+    @property
+    def is_risk(self) -> bool:
+        """Whether somebody would be texted who was not."""
+        return self.becomes == "in"
+
 
 class Projection(Protocol):
     """Turns events into rows. Its tables are named by ``name`` and ``version``."""
 
     name: str
+    shape: int
+    """Which columns its tables have, of those that releases have known."""
     version: int
     holds_numbers: bool
     """Whether its rows say whose they are: then it is told, in ``Batch.begun``."""
@@ -76,6 +99,23 @@ class Projection(Protocol):
 
         And the function ``<name>_v<version>_erase(subject uuid)``, which deletes a
         subject's rows: the ledger calls it in the transaction that erases the subject.
+        """
+        ...
+
+    async def drop(self, connection: Connection) -> None:
+        """Drop the tables and the function; both may be gone already."""
+        ...
+
+    async def changes(
+        self,
+        connection: Connection,
+        serving: int,
+        examples: int,
+        subjects: Collection[SubjectId] | None = None,
+    ) -> list[Change]:
+        """What this version says otherwise than the version ``serving``.
+
+        Of all subjects, or of some; by kind, with so many examples of each.
         """
         ...
 
@@ -107,25 +147,6 @@ class Projection(Protocol):
 
 class Overtaken(Exception):
     """Another worker moved the checkpoint first."""
-
-
-async def create_tables(
-    connection: Connection, projections: Sequence[Projection]
-) -> list[str]:
-    """Make the tables of projections that have none; their names.
-
-    Safe for several processes at once, as migrations are.
-    """
-    created = []
-    with translated():
-        async with locked(connection), connection.transaction():
-            await connection.execute(_CREATE)
-            for projection in projections:
-                name, version = projection.name, projection.version
-                if await connection.fetchval(_INSERT, name, version):
-                    await projection.create(connection)
-                    created.append(f"{name}_v{version}")
-    return created
 
 
 async def load_checkpoint(pool: Pool, projection: Projection) -> Position:

@@ -106,7 +106,7 @@ class Worker:
         if position is None:
             raise RuntimeError(f"{self._names} are more than a batch apart")
         while True:
-            batch = await self._read(position, self._limit, self._projections)
+            batch = await self.read(position, self._limit, self._projections)
             if not batch.events:
                 return position
             position = await self._advance(batch, self._projections)
@@ -133,7 +133,7 @@ class Worker:
             return None
         for position, projection in stand:
             if position < last:
-                batch = await self._read(position, last - position, (projection,))
+                batch = await self.read(position, last - position, (projection,))
                 await self._advance(batch, (projection,))
         return last
 
@@ -141,7 +141,7 @@ class Worker:
         while True:
             rung = self._means.doorbell.count
             limit = self._limit
-            batch = await self._read(position, limit, self._projections)
+            batch = await self.read(position, limit, self._projections)
             if len(batch.events) == limit:
                 position, batch = await self._catch_up(position, batch, limit)
             if batch.events:
@@ -170,7 +170,7 @@ class Worker:
         while len(batch.events) == limit:
             limit = self._limit
             last = batch.events[-1].position
-            reading = asyncio.create_task(self._read(last, limit, self._projections))
+            reading = asyncio.create_task(self.read(last, limit, self._projections))
             try:
                 position = await self._advance(batch, *each_alone)
             except BaseException:
@@ -204,7 +204,7 @@ class Worker:
             async with self._pool.acquire() as connection:
                 await advance(connection, projections, batch)
 
-    async def _read(
+    async def read(
         self, position: Position, limit: int, projections: Sequence[Projection]
     ) -> Batch:
         """What follows ``position``, and whose it is where one of them shows that."""

@@ -183,7 +183,7 @@ async def changed(
         yield
     finally:
         for table in _TABLES:
-            await connection.execute(f"TRUNCATE {table}")
+            await connection.execute(f"DELETE FROM {table}")
             restore = f"INSERT INTO {table} TABLE kept_{table}"
             await connection.execute(restore)
             await connection.execute(f"DROP TABLE kept_{table}")

@@ -23,6 +23,7 @@ GRANT SELECT, INSERT ON ledger_events, signal_keys TO ledger_web;
 GRANT SELECT, UPDATE ON ledger_position TO ledger_web;
 GRANT EXECUTE ON FUNCTION append_events_v1, rfc3339_v1 TO ledger_web;
 GRANT SELECT ON erased_subjects, api_keys, schema_migrations, projections,
+    projection_pointers, rebuilds,
     phone_numbers_v1, phone_number_senders_v1, consent_history_v1 TO ledger_web;
 
 -- They make keys, and may destroy one only by erasing its subject: the function runs
@@ -35,6 +36,7 @@ GRANT EXECUTE ON FUNCTION erase_subject_v1 TO ledger_web;
 -- tables, from which it deletes who was erased.
 GRANT SELECT ON ledger_events, ledger_position, schema_migrations TO ledger_projector;
 GRANT SELECT ON identity_key, subject_keys, erased_subjects TO ledger_projector;
+GRANT SELECT ON projection_pointers, rebuilds TO ledger_projector;
 GRANT SELECT, UPDATE (position, seen_at, stopped_reason) ON projections
     TO ledger_projector;
 GRANT SELECT, INSERT, UPDATE, DELETE ON phone_numbers_v1, phone_number_senders_v1

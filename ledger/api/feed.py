@@ -24,12 +24,12 @@ from ledger.api.answers import to_json
 from ledger.api.lists import read_list
 from ledger.api.query import Bound, parse_query
 from ledger.api.read_model import ReadModel
+from ledger.api.serving import Serving
 from ledger.api.streams import Streams
 from ledger.domain.ids import PhoneNumber, Position
 from ledger.errors import InvalidQuery, TryAgain
 from ledger.settings import Settings
 from ledger.store.batcher import Batcher
-from ledger.store.database import Pool
 from ledger.store.subscription import Doorbell
 
 _PAGE: Final = 500
@@ -54,13 +54,13 @@ class Feed:
 
     def __init__(
         self,
-        pool: Pool,
+        serving: Serving,
         read_model: ReadModel,
         bell: Doorbell,
         streams: Streams,
         settings: Settings,
     ) -> None:
-        self._pool = pool
+        self._serving = serving
         self._read_model = read_model
         self._bell = bell
         self._streams = streams
@@ -116,7 +116,7 @@ class Feed:
     async def _read_after(self, after: Position) -> Changes:
         bound = Bound(after, inclusive=False)
         query = replace(_BY_POSITION, lower=bound, limit=_PAGE)
-        rows = await read_list(self._pool, query)
+        rows = await read_list(self._serving, query)
         events = b"".join(
             _event(row["position"], orjson.dumps(dict(row), option=orjson.OPT_UTC_Z))
             for row in rows

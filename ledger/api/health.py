@@ -75,7 +75,9 @@ class HealthApi:
         except SchemaMismatch as error:
             return _unready(f"{error.code}: {error}")
         states = [_discreet(state) for state in found]
-        reasons = [r for state in states for r in self._reasons(state)]
+        # Of the version that answers: another may be days from it, and do no harm.
+        serving = [state for state in states if state.serving]
+        reasons = [r for state in serving for r in self._reasons(state)]
         if not states:
             reasons.append("no projection was ever started")
         return Readiness(

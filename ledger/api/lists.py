@@ -29,9 +29,10 @@ from ledger.api.formats import (
     next_page,
 )
 from ledger.api.query import Bound, Cursor, ListQuery, OrderKey, Value, parse_query
+from ledger.api.serving import Serving
 from ledger.settings import Settings
 from ledger.store.batcher import Batcher
-from ledger.store.database import Connection, Pool, translated
+from ledger.store.database import translated
 from ledger.store.statements import statement
 
 Row: TypeAlias = asyncpg.Record
@@ -98,8 +99,8 @@ class Page:
 class Lists:
     """Answers pages. Use as ``async with``."""
 
-    def __init__(self, pool: Pool, settings: Settings) -> None:
-        self._pool = pool
+    def __init__(self, serving: Serving, settings: Settings) -> None:
+        self._serving = serving
         # A list that takes long must not take the connections that appends need.
         self._pages: Batcher[Asked, Page] = Batcher(
             self._answer,
@@ -133,29 +134,25 @@ class Lists:
         return await self._pages.submit(asked)
 
     async def _answer(self, batch: Sequence[Asked]) -> list[Page]:
-        # One connection for all: to borrow one costs half as much as to read a page.
-        with translated():
-            async with self._pool.acquire() as connection:
-                pages = {a: await _read(connection, a) for a in dict.fromkeys(batch)}
+        pages = {asked: await self._read(asked) for asked in dict.fromkeys(batch)}
         return [pages[asked] for asked in batch]
 
+    async def _read(self, asked: Asked) -> Page:
+        query = known_query(asked.raw_query)
+        return make_page(asked, query, await read_list(self._serving, query))
 
-async def _read(connection: Connection, asked: Asked) -> Page:
-    query = known_query(asked.raw_query)
-    return make_page(asked, query, await read_list(connection, query))
 
-
-async def read_list(database: Pool | Connection, query: ListQuery) -> list[Row]:
+async def read_list(serving: Serving, query: ListQuery) -> list[Row]:
     """The records of a page and, where there are more, the first of the next."""
     if not query.statuses:
         return []
     with translated():
         if query.updated_since:
             since = query.updated_since
-            position = await database.fetchval(_FIND_FIRST_UPDATE, since)
+            position = await serving.fetchval(_FIND_FIRST_UPDATE, since)
             query = replace(query, lower=Bound(position, inclusive=True))
         text, arguments = list_call(query)
-        rows: list[Row] = await database.fetch(text, *arguments)
+        rows: list[Row] = await serving.fetch(text, *arguments)
     return rows
 
 

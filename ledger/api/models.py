@@ -321,6 +321,8 @@ class ProjectionState(Shape):
 
     name: str
     version: int
+    serving: bool
+    """Whether it is the version that answers."""
     position: int
     lag_events: int
     running: bool

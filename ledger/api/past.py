@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any, Final, NamedTuple, Self, TypeGuard
 
 from ledger.api.read_model import Past, ReadModel, left_by
+from ledger.api.serving import Serving
 from ledger.domain.classify import MatchedBy
 from ledger.domain.consent import (
     Fact,
@@ -39,7 +40,7 @@ from ledger.errors import FutureMoment
 from ledger.moments import check_past
 from ledger.settings import Settings
 from ledger.store.batcher import Batcher
-from ledger.store.database import Pool, translated
+from ledger.store.database import translated
 from ledger.store.keyring import Keyring
 from ledger.store.statements import statement
 
@@ -105,9 +106,13 @@ class PastReader:
     """Answers questions about the past. Use as ``async with``."""
 
     def __init__(
-        self, pool: Pool, keyring: Keyring, read_model: ReadModel, settings: Settings
+        self,
+        serving: Serving,
+        keyring: Keyring,
+        read_model: ReadModel,
+        settings: Settings,
     ) -> None:
-        self._pool = pool
+        self._serving = serving
         self._keyring = keyring
         self._read_model = read_model
         self._batcher: Batcher[Question, Told] = Batcher(
@@ -154,7 +159,7 @@ class PastReader:
             StoreUnavailable: the clock cannot be read now.
         """
         with translated():
-            now = await self._pool.fetchval(_READ_CLOCK)
+            now = await self._serving.fetchval(_READ_CLOCK)
         check_past(as_of, now)
         check_past(known_at or now, now)
 
@@ -186,7 +191,7 @@ class PastReader:
         ids = [identity.subject_id(q.number, generation) for q in questions]
         as_of, known_at = zip(*map(_cut, questions), strict=True)
         with translated():
-            rows = await self._pool.fetch(_FIND_AS_OF, ids, as_of, known_at)
+            rows = await self._serving.fetch(_FIND_AS_OF, ids, as_of, known_at)
         told: dict[int, Told] = {}
         for ordinal, reached, ledger_position, now, *row in rows:
             i = ordinal - 1

@@ -22,9 +22,9 @@ from ledger.api.lists import Asked, Page, read_list, written
 from ledger.api.past import PastReader, Question, Told, decided_by, status_at
 from ledger.api.point_in_time import PARAMETERS, Moments, moments_in
 from ledger.api.query import LIMIT_DEFAULT, LIMIT_MAX, Bound, parse_query
+from ledger.api.serving import Serving
 from ledger.domain.ids import PhoneNumber, Sender, Status
 from ledger.errors import InvalidCursor, InvalidLimit, InvalidQuery, InvalidValue
-from ledger.store.database import Pool
 
 ALLOWED: Final = (*PARAMETERS, "status", "sender", "limit", "cursor")
 NUMBERS_MAX: Final = 5_000
@@ -78,8 +78,8 @@ def parse_past_query(parameters: Mapping[str, str], sender: Sender | None) -> Pa
 class PastLists:
     """Answers pages of what was."""
 
-    def __init__(self, pool: Pool, reader: PastReader) -> None:
-        self._pool = pool
+    def __init__(self, serving: Serving, reader: PastReader) -> None:
+        self._serving = serving
         self._reader = reader
 
     async def page(self, asked: Asked, query: PastQuery) -> Page:
@@ -114,7 +114,7 @@ class PastLists:
         """The next numbers that there are, and whether they are the last."""
         lower = None if after is None else Bound(after, inclusive=False)
         rows = await read_list(
-            self._pool, replace(_EVERY_NUMBER, lower=lower, limit=step)
+            self._serving, replace(_EVERY_NUMBER, lower=lower, limit=step)
         )
         return [row["phoneNumber"] for row in rows[:step]], len(rows) <= step
 

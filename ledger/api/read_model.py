@@ -20,6 +20,7 @@ from ledger.api.models import (
     ProjectionState,
     SenderStatus,
 )
+from ledger.api.serving import Serving
 from ledger.domain.ids import Answer, PhoneNumber, Position, Status, SubjectId, Version
 from ledger.errors import NotYetProjected
 from ledger.settings import Settings
@@ -65,9 +66,15 @@ class ReadModel:
     """The current-status table and the history. Use as ``async with``."""
 
     def __init__(
-        self, pool: Pool, keyring: Keyring, bell: Doorbell, settings: Settings
+        self,
+        pool: Pool,
+        serving: Serving,
+        keyring: Keyring,
+        bell: Doorbell,
+        settings: Settings,
     ) -> None:
         self._pool = pool
+        self._serving = serving
         self._keyring = keyring
         self._bell = bell
         self._wait_seconds_max = settings.wait_seconds_max
@@ -105,7 +112,9 @@ class ReadModel:
         for generation in itertools.count():
             subject_id = identity.subject_id(phone_number, generation)
             with translated():
-                rows = await self._pool.fetch(_READ_HISTORY, subject_id, after, limit)
+                rows = await self._serving.fetch(
+                    _READ_HISTORY, subject_id, after, limit
+                )
             if not rows[0]["erased"]:
                 break
         events = [HistoryEvent(**row) for row in rows if row["position"]]
@@ -136,9 +145,10 @@ class ReadModel:
             raise NotYetProjected(message) from None
 
     async def _reached(self, projection: str) -> Position:
+        version = await self._serving.version_of(projection)
         _, states = await self.projections()
-        reached = (s.position for s in states if s.name == projection)
-        return Position(next(reached, 0))
+        read = (s for s in states if (s.name, s.version) == (projection, version))
+        return Position(next((s.position for s in read), 0))
 
     async def _find(
         self, numbers: Sequence[PhoneNumber]
@@ -150,7 +160,7 @@ class ReadModel:
         for generation in itertools.count():
             ids = {identity.subject_id(n, generation): n for n in wanted}
             with translated():
-                rows = await self._pool.fetch(_FIND_SUBJECTS, list(ids))
+                rows = await self._serving.fetch(_FIND_SUBJECTS, list(ids))
             wanted = set()
             for subject_id, erased_at, status, since, *record in rows:
                 number = ids[subject_id]
@@ -227,6 +237,7 @@ def _state(  # noqa: PLR0913, PLR0917 - the columns of its row
     ledger_position: int,
     name: str,
     version: int,
+    serving: bool,  # noqa: FBT001
     position: int,
     stopped_reason: str | None,
     idle_seconds: float,
@@ -234,6 +245,7 @@ def _state(  # noqa: PLR0913, PLR0917 - the columns of its row
     return ProjectionState(
         name=name,
         version=version,
+        serving=serving,
         position=position,
         lag_events=max(0, ledger_position - position),
         running=stopped_reason is None and idle_seconds <= RUNNING_SECONDS_MAX,

@@ -15,9 +15,10 @@ from ledger.errors import InvalidRequest
 from ledger.moments import check_past, parse_moment, parse_zone
 from ledger.progress import shown_progress
 from ledger.replay import Moment, Story, as_json, tell
-from projections.app import GARBAGE_MIN, PROJECTIONS
+from projections.app import GARBAGE_MIN
 from projections.check import EXAMPLES_MAX, Check, Report
 from projections.comparison import Difference
+from projections.registry import known, read_live
 
 replay_app = typer.Typer()
 
@@ -84,7 +85,7 @@ def _tell(number: str, moment: Moment, sender: Sender | None, *, is_json: bool) 
 
 def _check(examples_max: int, *, is_json: bool) -> None:
     async def run(ledger: Ledger) -> Report:
-        check = Check(ledger.pool, ledger.masters, PROJECTIONS)
+        check = Check(ledger.pool, ledger.masters, known(await read_live(ledger.pool)))
         position = await check.position()
         with shown_progress("events", position) as advance:
             return await check.run(position, advance, examples_max=examples_max)

@@ -44,6 +44,7 @@ class Ledger(NamedTuple):
     keyring: Keyring
     settings: Settings
     masters: MasterKeys
+    dsn: str
 
 
 def read_settings(**overrides: object) -> Settings:
@@ -152,7 +153,7 @@ def with_ledger(work: Callable[[Ledger], Awaitable[Result]]) -> Result:
             keyring = Keyring(pool, masters)
             await keyring.check()
             store = PostgresEventStore(pool)
-            return await work(Ledger(pool, store, keyring, settings, masters))
+            return await work(Ledger(pool, store, keyring, settings, masters, dsn))
 
     with (
         database(settings) as (dsn, _),

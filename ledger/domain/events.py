@@ -8,7 +8,7 @@ requires, is the ledger's *recorded at*.
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from eventsourcing.domain import DomainEvent
 
@@ -105,6 +105,26 @@ class HoldReleased(LedgerEvent):
     """The subject is no longer under a legal hold."""
 
     reason: str
+    actor: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProjectionSwitched(LedgerEvent):
+    """Another version of a projection's tables answers from here on.
+
+    In the ledger's own stream. Says what the two versions told differently, and who let
+    that be.
+    """
+
+    projection: str
+    from_version: int
+    to_version: int
+    report_id: str
+    """Names the comparison: the same differences have the same."""
+    changes: list[dict[str, Any]]
+    """Of how many numbers the status changed from what to what, with examples."""
+    accepted: bool
+    """Whether ``actor`` has accepted numbers that became ``in``."""
     actor: str
 
 

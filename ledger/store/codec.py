@@ -23,6 +23,7 @@ from ledger.domain.events import (
     HoldPlaced,
     HoldReleased,
     LedgerEvent,
+    ProjectionSwitched,
     SubjectErased,
 )
 from ledger.domain.ids import Position, Sealed, SubjectId, Version
@@ -42,6 +43,7 @@ _CLASSES: Final[dict[str, type[LedgerEvent]]] = {
         HoldPlaced,
         HoldReleased,
         EvidenceErased,
+        ProjectionSwitched,
     )
 }
 _TIMES: Final = ("timestamp", "occurred_at", "until", "before")

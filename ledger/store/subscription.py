@@ -8,6 +8,7 @@ in the background. Never carries data.
 import asyncio
 import contextlib
 import logging
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Self
 
@@ -20,12 +21,23 @@ log = logging.getLogger(__name__)
 
 
 class Doorbell:
-    """Rings when ``channel`` is notified, and at least every ``poll_seconds``."""
+    """Rings when ``channel`` is notified, and at least every ``poll_seconds``.
 
-    def __init__(self, dsn: str, channel: str, *, poll_seconds: float) -> None:
+    ``also`` has other channels, and what to call when one of them is notified.
+    """
+
+    def __init__(
+        self,
+        dsn: str,
+        channel: str,
+        *,
+        poll_seconds: float,
+        also: Mapping[str, Callable[[], None]] | None = None,
+    ) -> None:
         self._dsn = dsn
         self._channel = channel
         self._poll_seconds = poll_seconds
+        self._also = also or {}
         self._waiting: set[asyncio.Future[None]] = set()
         self._count = 0
         self._task: asyncio.Task[None] | None = None
@@ -91,10 +103,19 @@ class Doorbell:
         try:
             connection.add_termination_listener(lambda _: closed.set())
             await connection.add_listener(self._channel, lambda *_: self.ring())
+            for channel, heard in self._also.items():
+                await connection.add_listener(channel, _calling(heard))
             self.listening.set()
-            # Something may have been appended before we listened.
+            # Something may have been notified before we listened.
             self.ring()
+            for heard in self._also.values():
+                heard()
             await closed.wait()
         finally:
             with contextlib.suppress(asyncpg.InterfaceError, OSError):
                 connection.terminate()
+
+
+def _calling(heard: Callable[[], None]) -> Callable[..., None]:
+    """A listener, without what PostgreSQL tells it."""
+    return lambda *_: heard()

@@ -4,17 +4,22 @@ Never holds a number or evidence: personal data is kept once, sealed, in the eve
 the API opens it there for auditors.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
 from ledger.domain.events import ConsentChanged
+from ledger.domain.ids import SubjectId
 from ledger.store.database import Connection
-from ledger.store.statements import statement
-from projections.projection import INDEX_SECONDS_MAX, Batch, Person, Row, Table
+from ledger.store.statements import at_versions, between, statement
+from projections.projection import INDEX_SECONDS_MAX, Batch, Change, Person, Row, Table
 
 _TABLE = statement("projections.consent_history", "table")
 _CREATE_INDEXES = statement("projections.consent_history", "create_indexes")
 _DROP_INDEXES = statement("projections.consent_history", "drop_indexes")
+_DROP = statement("projections.consent_history", "drop_tables")
+_DROP_FUNCTION = statement("projections.consent_history", "drop_function")
+_COMPARE = statement("projections.consent_history", "compare_versions")
+_COMPARE_SUBJECTS = statement("projections.consent_history", "compare_subjects")
 _ERASE = statement("projections.consent_history", "erase_subjects")
 _READ_SLICE = statement("projections.consent_history", "read_slice")
 _COLUMNS: Final = (
@@ -31,27 +36,55 @@ _COLUMNS: Final = (
     "actor",
 )
 
+_TABLES: Final = (Table("consent_history_v1", _COLUMNS, 2, _READ_SLICE),)
+
 
 class ConsentHistory:
     """See ``projections.projection.Projection``."""
 
     name = "consent_history"
-    version = 1
+    shape = 1
     holds_numbers = False
-    tables: tuple[Table, ...] = (Table("consent_history_v1", _COLUMNS, 2, _READ_SLICE),)
+
+    def __init__(self, version: int = 1) -> None:
+        self.version = version
+        self.tables = tuple(table.at(self.name, version) for table in _TABLES)
+
+    def _at(self, text: str) -> str:
+        return at_versions(text, ((self.name, self.version),))
 
     async def create(self, connection: Connection) -> None:
         """Make the table and what erases from it."""
-        await connection.execute(_TABLE)
-        await self.create_indexes(connection)
+        await connection.execute(self._at(_TABLE))
+
+    async def drop(self, connection: Connection) -> None:
+        """Drop the tables, and what erases from them."""
+        await connection.execute(self._at(_DROP))
+        await connection.execute(self._at(_DROP_FUNCTION))
+
+    async def changes(
+        self,
+        connection: Connection,
+        serving: int,
+        examples: int,
+        subjects: Collection[SubjectId] | None = None,
+    ) -> list[Change]:
+        """What this version says otherwise than the one that serves."""
+        if subjects is None:
+            text = between(_COMPARE, serving, self.version)
+            rows = await connection.fetch(text, examples, timeout=INDEX_SECONDS_MAX)
+        else:
+            text = between(_COMPARE_SUBJECTS, serving, self.version)
+            rows = await connection.fetch(text, examples, list(subjects))
+        return [Change(*row) for row in rows]
 
     async def create_indexes(self, connection: Connection) -> None:
         """Make the index of questions about the past."""
-        await connection.execute(_CREATE_INDEXES, timeout=INDEX_SECONDS_MAX)
+        await connection.execute(self._at(_CREATE_INDEXES), timeout=INDEX_SECONDS_MAX)
 
     async def drop_indexes(self, connection: Connection) -> None:
         """Leave only the key, by which a history is read."""
-        await connection.execute(_DROP_INDEXES)
+        await connection.execute(self._at(_DROP_INDEXES))
 
     async def apply(self, connection: Connection, batch: Batch) -> None:
         """Add a row for each consent event, but of who is erased in the same batch.
@@ -77,10 +110,10 @@ class ConsentHistory:
             and event.originator_id not in batch.erased
         ]
         await connection.copy_records_to_table(
-            "consent_history_v1", records=rows, columns=_COLUMNS
+            f"consent_history_v{self.version}", records=rows, columns=_COLUMNS
         )
         if batch.erased:
-            await connection.execute(_ERASE, list(batch.erased))
+            await connection.execute(self._at(_ERASE), list(batch.erased))
 
     def rows_of(self, person: Person) -> Iterable[Sequence[Row]]:
         """Everything that somebody said."""

@@ -6,17 +6,18 @@ the events. Never decides anything itself. The subtle part: a row holds the fact
 onto deciding facts gives the same as folding onto each sender's own.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from ledger.domain.consent import Fact, Facts, deciding, overall_deciding, with_fact
 from ledger.domain.events import ConsentChanged
 from ledger.domain.ids import EVERY_SENDER, PhoneNumber, Position, SubjectId, Version
 from ledger.store.codec import RecordedEvent
 from ledger.store.database import Connection
-from ledger.store.statements import statement
+from ledger.store.statements import at_versions, between, statement
 from projections.phone_numbers import fold
-from projections.projection import INDEX_SECONDS_MAX, Batch, Person, Row, Table
+from projections.projection import INDEX_SECONDS_MAX, Batch, Change, Person, Row
 
 _TABLE = statement("projections.phone_numbers", "table")
 _CREATE_INDEXES = statement("projections.phone_numbers", "create_indexes")
@@ -24,6 +25,10 @@ _DROP_INDEXES = statement("projections.phone_numbers", "drop_indexes")
 _READ_SENDERS = statement("projections.phone_numbers", "read_senders")
 _UPSERT_SENDERS = statement("projections.phone_numbers", "upsert_senders")
 _UPSERT_NUMBERS = statement("projections.phone_numbers", "upsert_numbers")
+_DROP = statement("projections.phone_numbers", "drop_tables")
+_DROP_FUNCTION = statement("projections.phone_numbers", "drop_function")
+_COMPARE = statement("projections.phone_numbers", "compare_versions")
+_COMPARE_SUBJECTS = statement("projections.phone_numbers", "compare_subjects")
 _ERASE = statement("projections.phone_numbers", "erase_subjects")
 
 
@@ -53,40 +58,93 @@ class _Subject:
 
 _Streams = Mapping[SubjectId, Sequence[RecordedEvent]]
 
+_TABLES: Final = (fold.NUMBERS, fold.SENDERS)
+
 
 class PhoneNumbers:
     """See ``projections.projection.Projection``."""
 
     name = "phone_numbers"
-    version = 1
+    shape = 1
     holds_numbers = True
-    tables: tuple[Table, ...] = (fold.NUMBERS, fold.SENDERS)
+
+    def __init__(self, version: int = 1) -> None:
+        self.version = version
+        self.tables = tuple(table.at(self.name, version) for table in _TABLES)
+
+    def _at(self, text: str) -> str:
+        return at_versions(text, ((self.name, self.version),))
 
     async def create(self, connection: Connection) -> None:
         """Make the two tables and what erases from them."""
-        await connection.execute(_TABLE)
-        await self.create_indexes(connection)
+        await connection.execute(self._at(_TABLE))
+
+    async def drop(self, connection: Connection) -> None:
+        """Drop the tables, and what erases from them."""
+        await connection.execute(self._at(_DROP))
+        await connection.execute(self._at(_DROP_FUNCTION))
+
+    async def changes(
+        self,
+        connection: Connection,
+        serving: int,
+        examples: int,
+        subjects: Collection[SubjectId] | None = None,
+    ) -> list[Change]:
+        """What this version says otherwise than the one that serves."""
+        if subjects is None:
+            text = between(_COMPARE, serving, self.version)
+            rows = await connection.fetch(text, examples, timeout=INDEX_SECONDS_MAX)
+        else:
+            text = between(_COMPARE_SUBJECTS, serving, self.version)
+            rows = await connection.fetch(text, examples, list(subjects))
+        return [Change(*row) for row in rows]
 
     async def create_indexes(self, connection: Connection) -> None:
         """Make the indexes of lists: two thirds of what a row costs to write."""
-        await connection.execute(_CREATE_INDEXES, timeout=INDEX_SECONDS_MAX)
+        await connection.execute(self._at(_CREATE_INDEXES), timeout=INDEX_SECONDS_MAX)
 
     async def drop_indexes(self, connection: Connection) -> None:
         """Leave only the keys, by which rows are written and a number is found."""
-        await connection.execute(_DROP_INDEXES)
+        await connection.execute(self._at(_DROP_INDEXES))
 
     async def apply(self, connection: Connection, batch: Batch) -> None:
         """Fold a batch onto the rows of the subjects that it touches."""
         streams = _streams(batch)
-        subjects = await _load(connection, batch, streams)
+        subjects = await self._load(connection, batch, streams)
         for subject_id, subject in subjects.items():
             subject.fold(streams[subject_id])
         if rows := _sender_rows(subjects):
-            await connection.execute(_UPSERT_SENDERS, *zip(*rows, strict=True))
+            await connection.execute(
+                self._at(_UPSERT_SENDERS), *zip(*rows, strict=True)
+            )
         if rows := _number_rows(subjects, streams):
-            await connection.execute(_UPSERT_NUMBERS, *zip(*rows, strict=True))
+            await connection.execute(
+                self._at(_UPSERT_NUMBERS), *zip(*rows, strict=True)
+            )
         if batch.erased:
-            await connection.execute(_ERASE, list(batch.erased))
+            await connection.execute(self._at(_ERASE), list(batch.erased))
+
+    async def _load(
+        self, connection: Connection, batch: Batch, streams: _Streams
+    ) -> dict[SubjectId, _Subject]:
+        """The subjects as they are stored, and those that begin here.
+
+        Who neither has rows nor begins here has been erased, further on in the ledger.
+        """
+        begun = {i: _Subject(number) for i, number in batch.begun.items()}
+        known: dict[SubjectId, _Subject] = {}
+        touched = [i for i in streams if i not in begun]
+        for row in await connection.fetch(self._at(_READ_SENDERS), touched):
+            subject_id, phone_number, sender, status, since, position, version = row
+            subject = known.get(subject_id)
+            if subject is None:
+                subject = known[subject_id] = _Subject(phone_number)
+            subject.stored = {**subject.stored, sender: Fact(since, version, status)}
+            subject.facts = subject.stored
+            subject.positions[version] = position
+        known |= begun
+        return {i: known[i] for i in streams if i in known}
 
     def rows_of(self, person: Person) -> Iterable[Sequence[Row]]:
         """What somebody says now: ``fold.rows_of``."""
@@ -99,28 +157,6 @@ def _streams(batch: Batch) -> _Streams:
     for recorded in batch.events:
         streams.setdefault(recorded.event.subject_id, []).append(recorded)
     return {i: streams[i] for i in sorted(streams) if i not in batch.erased}
-
-
-async def _load(
-    connection: Connection, batch: Batch, streams: _Streams
-) -> dict[SubjectId, _Subject]:
-    """The subjects as they are stored, and those that begin here.
-
-    Who neither has rows nor begins here has been erased, further on in the ledger.
-    """
-    begun = {i: _Subject(number) for i, number in batch.begun.items()}
-    known: dict[SubjectId, _Subject] = {}
-    touched = [i for i in streams if i not in begun]
-    for row in await connection.fetch(_READ_SENDERS, touched):
-        subject_id, phone_number, sender, status, since, position, version = row
-        subject = known.get(subject_id)
-        if subject is None:
-            subject = known[subject_id] = _Subject(phone_number)
-        subject.stored = {**subject.stored, sender: Fact(since, version, status)}
-        subject.facts = subject.stored
-        subject.positions[version] = position
-    known |= begun
-    return {i: known[i] for i in streams if i in known}
 
 
 def _sender_rows(subjects: Mapping[SubjectId, _Subject]) -> list[tuple[object, ...]]:

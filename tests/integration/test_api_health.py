@@ -147,7 +147,7 @@ async def test_a_projection_that_was_never_made_is_not_ready(
     client: Client, connection: Connection
 ) -> None:
     """No projection known: 503 says that none was ever started."""
-    await connection.execute("DELETE FROM projections")
+    await connection.execute("TRUNCATE projections CASCADE")
     status, answer = await ready(client)
     assert (status, answer["reasons"]) == (503, ["no projection was ever started"])
 

@@ -229,7 +229,7 @@ async def test_a_projection_that_is_behind_is_not_wrong(
 
 async def step_of(worker: Worker, position: int) -> None:
     """Apply the event after a position."""
-    batch = await worker._read(Position(position), 1, PROJECTIONS)  # noqa: SLF001
+    batch = await worker.read(Position(position), 1, PROJECTIONS)
     if batch.events:
         await worker._advance(batch, PROJECTIONS)  # noqa: SLF001
 

@@ -24,7 +24,8 @@ from ledger.store.subscription import Doorbell
 from projections import worker as worker_module
 from projections.consent_history import ConsentHistory
 from projections.phone_numbers import PhoneNumbers
-from projections.projection import Batch, Projection, create_tables
+from projections.projection import Batch, Projection
+from projections.registry import create_first
 from projections.worker import Means, Worker
 
 LONG: Final = 60.0
@@ -238,6 +239,7 @@ class Faulty(ConsentHistory):
     """Writes its rows and then fails, for a while."""
 
     def __init__(self, failures: int) -> None:
+        super().__init__()
         self.failures = failures
 
     async def apply(self, connection: Connection, batch: Batch) -> None:
@@ -386,7 +388,7 @@ async def test_an_idle_worker_says_that_it_runs(
 
 async def test_tables_are_made_once(connection: Connection) -> None:
     """What they hold stays."""
-    assert await create_tables(connection, [PhoneNumbers(), ConsentHistory()]) == []
+    assert await create_first(connection) == []
 
 
 @pytest.mark.parametrize(("is_durable", "commit"), [(True, "on"), (False, "off")])

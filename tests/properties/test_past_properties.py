@@ -21,6 +21,7 @@ from ledger.api.models import PastRecord
 from ledger.api.past import PastReader
 from ledger.api.point_in_time import Moments, past_record
 from ledger.api.read_model import ReadModel
+from ledger.api.serving import Serving
 from ledger.domain.ids import Answer, PhoneNumber, Sender, Status
 from ledger.store.database import Pool, open_pool
 from ledger.store.keyring import Keyring
@@ -163,8 +164,9 @@ def asker(dsn: str) -> Iterator[Asker]:
         pool = runner.run(open_pool(dsn, given_settings, application="test"))
         keyring = Keyring(pool, MASTERS)
         bell = Doorbell(dsn, "nothing", poll_seconds=1)
-        read_model = ReadModel(pool, keyring, bell, given_settings)
-        reader = PastReader(pool, keyring, read_model, given_settings)
+        serving = Serving(pool)
+        read_model = ReadModel(pool, serving, keyring, bell, given_settings)
+        reader = PastReader(serving, keyring, read_model, given_settings)
         runner.run(pool.__aenter__())
         runner.run(reader.__aenter__())
         yield Asker(runner, pool, reader)

@@ -16,6 +16,7 @@ _READY_EXAMPLE: Final[JsonValue] = {
         {
             "name": "phone_numbers",
             "version": 1,
+            "serving": True,
             "position": 41,
             "lagEvents": 0,
             "running": True,

@@ -19,7 +19,7 @@ FROM unnest($1::uuid[], $2::timestamptz[], $3::timestamptz[])
 CROSS JOIN ledger_position AS l
 CROSS JOIN (
     SELECT p.position FROM projections AS p
-    WHERE p.name = 'consent_history' AND p.version = 1
+    WHERE p.name || '_v' || p.version = 'consent_history_v1'
 ) AS c
 LEFT JOIN LATERAL (
     SELECT * FROM erased_subjects AS p WHERE p.subject_id = asked.subject_id

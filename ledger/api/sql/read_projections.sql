@@ -1,5 +1,6 @@
 -- Where the ledger and each projection stand.
-SELECT l.position AS ledger_position, p.name, p.version, p.position,
+SELECT l.position AS ledger_position, p.name, p.version, s.name IS NOT NULL, p.position,
     p.stopped_reason, extract(epoch FROM clock_timestamp() - p.seen_at)::float8 AS idle
 FROM ledger_position AS l LEFT JOIN projections AS p ON true
+LEFT JOIN projection_pointers AS s ON s.name = p.name AND s.version = p.version
 ORDER BY p.name, p.version

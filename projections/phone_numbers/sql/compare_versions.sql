@@ -1,0 +1,22 @@
+-- The numbers of which two versions say different things, overall and to each sender: by
+-- kind of change, with the first few, and a digest of which they are.
+-- $1 examples integer
+WITH changed AS (
+    SELECT coalesce(o.subject_id, n.subject_id) AS subject_id, '' AS sender,
+        coalesce(o.status, 'unknown') AS was, coalesce(n.status, 'unknown') AS becomes
+    FROM phone_numbers_v0 AS o
+    FULL JOIN phone_numbers_v1 AS n ON n.subject_id = o.subject_id
+    WHERE o.status IS DISTINCT FROM n.status
+    UNION ALL
+    SELECT coalesce(o.subject_id, n.subject_id), coalesce(o.sender, n.sender),
+        coalesce(o.status, 'unknown'), coalesce(n.status, 'unknown')
+    FROM phone_number_senders_v0 AS o
+    FULL JOIN phone_number_senders_v1 AS n
+        ON n.subject_id = o.subject_id AND n.sender = o.sender
+    WHERE o.status IS DISTINCT FROM n.status
+)
+SELECT c.was, c.becomes, count(DISTINCT c.subject_id),
+    (array_agg(DISTINCT c.subject_id))[1:$1::integer],
+    md5(string_agg(c.subject_id || c.sender, ',' ORDER BY c.subject_id, c.sender))
+FROM changed AS c
+GROUP BY c.was, c.becomes ORDER BY c.was, c.becomes
