@@ -28,6 +28,7 @@ Fields = dict[str, object]
 _BOM: Final = b"\xef\xbb\xbf"
 _WIDE: Final = (b"\xff\xfe", b"\xfe\xff")
 _SEPARATORS: Final = ",;\t"
+_GUARDED: Final = frozenset("=+-@\t\r\n'")
 
 
 class Row(NamedTuple):
@@ -248,7 +249,17 @@ def _named(header: _Header, text: str, *, is_whole: bool) -> Fields:
             "wrong_columns",
             f"the row has {len(cells)} values, and the header {len(header.names)}",
         )
-    return dict(zip(header.names, map(str.strip, cells), strict=True))
+    values = map(_bare, cells) if "'" in text else map(str.strip, cells)
+    return dict(zip(header.names, values, strict=True))
+
+
+def _bare(cell: str) -> str:
+    """Without outer blanks, and without what keeps a spreadsheet from running it.
+
+    Our own exports, as spreadsheets do, put an apostrophe before such a text.
+    """
+    given = cell.strip()
+    return given[1:] if given[:1] == "'" and given[1:2] in _GUARDED else given
 
 
 def _parsed(text: str, separator: str) -> list[list[str]]:
