@@ -16,6 +16,7 @@ import uvloop
 from rich.console import Console
 
 from ledger import reports
+from ledger.cli.check import check_app
 from ledger.cli.export import export_app
 from ledger.cli.imports import imports_app
 from ledger.cli.keys import keys_app
@@ -46,6 +47,7 @@ app = typer.Typer(
     help="The system of record for SMS consent.",
 )
 app.add_typer(keys_app, name="keys")
+app.add_typer(check_app)
 app.add_typer(people_app)
 app.add_typer(retention_app)
 app.add_typer(export_app)

@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator
 
 from aiohttp import web
 
+from ledger.api.check_reader import CheckReader
+from ledger.api.checks import ChecksApi
 from ledger.api.consents import ConsentsApi
 from ledger.api.erasures import ErasuresApi
 from ledger.api.events import EventsApi
@@ -23,6 +25,7 @@ from ledger.api.phone_number_list import PhoneNumberListApi
 from ledger.api.phone_numbers import PhoneNumbersApi
 from ledger.api.problems import observe
 from ledger.api.read_model import ReadModel
+from ledger.api.receipts import ReceiptsApi
 from ledger.api.serving import Serving
 from ledger.api.streams import Streams
 from ledger.command_handler import CommandHandler
@@ -64,6 +67,7 @@ async def make_app(dsn: str, settings: Settings) -> web.Application:
     lists = Lists(serving, settings)
     streams = Streams(settings)
     feed = Feed(serving, read_model, bell, streams, settings)
+    checks = CheckReader(pool, keyring, read_model, settings)
     checker = SignatureChecker(settings.signed_url, settings.twilio_tokens())
 
     async def running(_: web.Application) -> AsyncIterator[None]:
@@ -86,6 +90,8 @@ async def make_app(dsn: str, settings: Settings) -> web.Application:
         PhoneNumberListApi(keys, lists, PastLists(serving, past), feed),
         ConsentsApi(keys, handler, store, read_model, keyring),
         EventsApi(keys, store, keyring, streams, bell),
+        ChecksApi(keys, checks, read_model, store, settings),
+        ReceiptsApi(keys, store),
         ErasuresApi(keys, Erasures(pool, store, keyring)),
         HealthApi(pool, read_model, handler, settings),
         OpenApi(keys),

@@ -8,6 +8,9 @@
     │   ├── InvalidKey
     │   ├── InvalidReason
     │   ├── UnusableFile
+    │   ├── TooManyNumbers
+    │   ├── NoNumberColumn
+    │   ├── UnknownRegion
     │   └── InvalidQuery
     │       ├── UnknownAttribute
     │       ├── UnknownOperator
@@ -108,6 +111,24 @@ class UnusableFile(InvalidRequest):
     """The file cannot be read as rows, so nothing of it was recorded."""
 
     code = "unusable_file"
+
+
+class TooManyNumbers(InvalidRequest):
+    """A list that is checked has 10,000 numbers at most."""
+
+    code = "too_many_numbers"
+
+
+class NoNumberColumn(InvalidRequest):
+    """The table's header does not say in which column the phone numbers are."""
+
+    code = "no_number_column"
+
+
+class UnknownRegion(InvalidRequest):
+    """A region is two capital letters of ISO 3166, of one that has phone numbers."""
+
+    code = "unknown_region"
 
 
 class InvalidQuery(InvalidRequest):

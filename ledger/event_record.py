@@ -7,7 +7,8 @@ what was destroyed is null, and named.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
-from typing import Any, Final, get_type_hints
+from types import NoneType
+from typing import Any, Final, get_args, get_type_hints
 
 import orjson
 
@@ -73,10 +74,15 @@ def record_types() -> dict[str, type]:
         hints = get_type_hints(kind)
         for field in fields(kind):
             if field.name not in _SHOWN_OTHERWISE:
-                hint = hints[field.name]
-                shown = hint if hint in (int, datetime) else str
-                types.setdefault(_camel(field.name), shown)
+                types.setdefault(_camel(field.name), _shown_as(hints[field.name]))
     return types | {"destroyed": str}
+
+
+def _shown_as(hint: Any) -> type:  # noqa: ANN401 - what a field may be
+    """A whole number or a time, though it may be missing or have a name of its own."""
+    [kind, *_] = [k for k in get_args(hint) or (hint,) if k is not NoneType]
+    kind = getattr(kind, "__supertype__", kind)
+    return kind if kind in (int, datetime) else str
 
 
 async def _personal(

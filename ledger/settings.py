@@ -129,6 +129,12 @@ class Settings(BaseModel):
     body_bytes_max: int = Field(65_536, alias="LEDGER_BODY_BYTES_MAX", ge=4096)
     """Largest request body in bytes; more is answered 413. Default: 65536."""
 
+    check_body_bytes_max: int = Field(
+        4_194_304, alias="LEDGER_CHECK_BODY_BYTES_MAX", ge=65_536
+    )
+    """Largest body of a list that is checked, in bytes; more is answered 413.
+    Default: 4194304."""
+
     batch_max: int = Field(256, alias="LEDGER_BATCH_MAX", ge=1, le=5000)
     """Most signals in one transaction. Default: 256."""
 

@@ -210,9 +210,12 @@ def _parameter(parameter: Parameter) -> Schema:
 
 
 def _request_content(body: Body) -> Schema:
+    content: Schema = {
+        kind: {"schema": schema} for kind, schema in body.content.items()
+    }
     if body.model is None:
-        return {kind: {"schema": schema} for kind, schema in body.content.items()}
-    return {JSON: {"schema": _ref(body.model), "example": body.example}}
+        return content
+    return {JSON: {"schema": _ref(body.model), "example": body.example}, **content}
 
 
 def _responses(operation: Operation) -> dict[str, Schema]:
@@ -234,7 +237,7 @@ def _refusals(operation: Operation) -> Iterator[type[errors.LedgerError]]:
         yield from (errors.InvalidRequest, errors.BodyTooLarge)
         yield from (errors.UnsupportedMediaType, errors.StoreUnavailable)
         if operation.body.model is not None:
-            yield errors.InvalidConsent
+            yield operation.body.invalid
 
 
 def _answer(answer: Answer) -> Schema:

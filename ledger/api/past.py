@@ -20,10 +20,8 @@ from ledger.domain.classify import MatchedBy
 from ledger.domain.consent import (
     Fact,
     Facts,
-    deciding,
-    overall,
-    overall_deciding,
-    status_for,
+    answer_of,
+    decisive_for,
     with_fact,
 )
 from ledger.domain.ids import (
@@ -205,10 +203,7 @@ def status_at(told: Told, facts: Facts, at: datetime, sender: Sender | None) -> 
     """What ``facts``, and erasures before them, say to a sender or to all of them."""
     left = told.left
     is_suppressed = left is not None and left.since is not None and left.since <= at
-    if sender is not None:
-        return status_for(facts, sender, suppressed=is_suppressed)
-    said = overall(facts)
-    return "out" if said == "unknown" and is_suppressed else said
+    return answer_of(decisive_for(facts, sender), suppressed=is_suppressed)
 
 
 def decided_by(told: Told, sender: Sender | None) -> Said | None:
@@ -216,7 +211,7 @@ def decided_by(told: Told, sender: Sender | None) -> Said | None:
 
     Where a sender was told nothing it is the one that says ``out`` to another.
     """
-    fact = _deciding_fact(told.facts, sender)
+    fact = decisive_for(told.facts, sender)
     return None if fact is None else told.events[fact.version]
 
 
@@ -226,24 +221,13 @@ def ended_by(told: Told, sender: Sender | None) -> Said | None:
     What others are told matters only where it says ``out``, or is newer and nobody is
     out; so of each sender two events are enough, however many followed.
     """
-    before = _deciding_fact(told.facts, sender)
+    before = decisive_for(told.facts, sender)
     facts: Facts = told.facts
     for said in sorted(told.following, key=lambda one: (one.occurred_at, one.position)):
         facts = with_fact(facts, said.sender, said.fact)
-        after = _deciding_fact(facts, sender)
+        after = decisive_for(facts, sender)
         if after is not None and after != before:
             return said
-    return None
-
-
-def _deciding_fact(facts: Facts, sender: Sender | None) -> Fact | None:
-    """The fact that decides; where a sender was told nothing, another's ``out``."""
-    own = None if sender is None else deciding(facts, sender)
-    if own is not None or not facts:
-        return own
-    decisive = overall_deciding(facts)
-    if sender is None or (decisive and decisive.status == "out"):
-        return decisive
     return None
 
 

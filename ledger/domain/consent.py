@@ -206,3 +206,24 @@ def overall_deciding(facts: Facts) -> Fact | None:
     latest = [fact for sender in facts if (fact := deciding(facts, sender))]
     outs = [fact for fact in latest if fact.status == "out"]
     return max(outs or latest, default=None)
+
+
+def answer_of(fact: Fact | None, *, suppressed: bool = False) -> Answer:
+    """What ``decisive_for`` answers with; ``suppressed`` as for ``status_for``."""
+    if fact is not None:
+        return fact.status
+    return "out" if suppressed else "unknown"
+
+
+def decisive_for(facts: Facts, sender: Sender | None) -> Fact | None:
+    """The fact that makes a status what it is: for ``sender``, or, with None, overall.
+
+    Where a sender was told nothing it is the one that says ``out`` to another. None
+    where no fact does.
+    """
+    fact = deciding(facts, sender) if sender else overall_deciding(facts)
+    if fact is None:
+        fact = overall_deciding(facts)
+        if fact is None or fact.status == "in":
+            return None
+    return fact

@@ -16,6 +16,7 @@ from ledger.domain.classify import MatchedBy
 from ledger.domain.ids import (
     Answer,
     PhoneNumber,
+    Position,
     Sealed,
     Sender,
     Status,
@@ -141,4 +142,32 @@ class EvidenceErased(LedgerEvent):
     """How many days' secrets were destroyed."""
     held: int
     """How many subjects kept theirs, being under a hold."""
+    actor: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConsentChecked(LedgerEvent):
+    """A list of numbers was checked, and the answer can be shown to be the one given.
+
+    In a stream of its own, whose subject is nobody and whose id is the receipt's. No
+    number is in it, and no digest from which one could be found by trying: both digests
+    are over a salt that only the answer holds.
+    """
+
+    sender: Sender | None
+    """The sender that was asked for; None where it was every sender together."""
+    as_of: datetime | None
+    """The time that was asked for; None where it was now."""
+    known_at: datetime | None
+    """Only what was recorded by then was used; None where it was all that is known."""
+    region: str | None
+    """Where national numbers were understood as of, if any were."""
+    read_position: Position
+    """The position at which every number was read."""
+    numbers: int
+    """How many were asked for."""
+    request_digest: str
+    """HMAC-SHA-256 of the request's bytes with the salt, in hexadecimal."""
+    answer_digest: str
+    """SHA-256 of the answer's bytes, in hexadecimal."""
     actor: str

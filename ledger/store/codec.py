@@ -19,6 +19,7 @@ from eventsourcing.utils import get_topic
 from ledger.domain.consent import Proposal
 from ledger.domain.events import (
     ConsentChanged,
+    ConsentChecked,
     EvidenceErased,
     HoldPlaced,
     HoldReleased,
@@ -44,9 +45,10 @@ _CLASSES: Final[dict[str, type[LedgerEvent]]] = {
         HoldReleased,
         EvidenceErased,
         ProjectionSwitched,
+        ConsentChecked,
     )
 }
-_TIMES: Final = ("timestamp", "occurred_at", "until", "before")
+_TIMES: Final = ("timestamp", "occurred_at", "until", "before", "as_of", "known_at")
 _CONSENT_CHANGED: Final = get_topic(ConsentChanged)
 
 

@@ -6,13 +6,14 @@ once a subject is erased, the same person's next signal begins another one.
 """
 
 import hashlib
-import hmac
 from typing import Final
 
 from asyncpg.pgproto.pgproto import UUID  # uuid.UUID in C: made ten times faster
 
 from ledger.domain.ids import PhoneNumber, SubjectId
 
+_INNER: Final = bytes(byte ^ 0x36 for byte in range(256))
+_OUTER: Final = bytes(byte ^ 0x5C for byte in range(256))
 _SIGNAL: Final = b"ledger signal"  # at most 16 bytes, says BLAKE2b
 
 
@@ -20,7 +21,11 @@ class Identity:
     """Makes subject ids and signal keys with one secret of 32 bytes."""
 
     def __init__(self, secret: bytes) -> None:
-        self._keyed = hmac.new(secret, digestmod=hashlib.sha256)
+        # HMAC as RFC 2104 has it, with the key's two blocks hashed once and for all:
+        # the standard library takes twice as long, and a list has thousands of numbers.
+        block = secret.ljust(hashlib.sha256().block_size, b"\0")
+        self._inner = hashlib.sha256(block.translate(_INNER))
+        self._outer = hashlib.sha256(block.translate(_OUTER))
         self._signals = hashlib.blake2b(key=secret, digest_size=16, person=_SIGNAL)
 
     def subject_id(self, phone_number: PhoneNumber, generation: int = 0) -> SubjectId:
@@ -28,12 +33,13 @@ class Identity:
 
         ``generation`` counts how many subjects of this person were erased before it.
         """
-        keyed = self._keyed.copy()
-        keyed.update(phone_number.encode("utf-8", "surrogatepass"))
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(phone_number.encode("utf-8", "surrogatepass"))
         if generation:
             # A byte that no number has in UTF-8: nobody else's number ends like this.
-            keyed.update(b"\xff%d" % generation)
-        return SubjectId(_uuid8(keyed.digest()[:16]))
+            inner.update(b"\xff%d" % generation)
+        outer.update(inner.digest())
+        return SubjectId(_uuid8(outer.digest()[:16]))
 
     def signal_key(self, key: str) -> UUID:
         """``key`` as it is kept: an Idempotency-Key may well be a phone number."""

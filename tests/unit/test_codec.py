@@ -14,6 +14,7 @@ from eventsourcing.utils import get_topic
 from ledger.domain.consent import Subject
 from ledger.domain.events import (
     ConsentChanged,
+    ConsentChecked,
     EvidenceErased,
     HoldPlaced,
     HoldReleased,
@@ -171,6 +172,17 @@ def test_an_event_read_back_is_one_of_ours() -> None:
         event.status = "in"  # type: ignore[misc]
 
 
+CHECKED: dict[str, object] = {
+    "sender": "MG1",
+    "as_of": AT,
+    "known_at": AT,
+    "region": None,
+    "read_position": 7,
+    "numbers": 2,
+    "request_digest": "0" * 64,
+    "answer_digest": "1" * 64,
+    "actor": "key:campaigns",
+}
 OTHERS: list[tuple[type[LedgerEvent], dict[str, object]]] = [
     (
         SubjectErased,
@@ -179,6 +191,8 @@ OTHERS: list[tuple[type[LedgerEvent], dict[str, object]]] = [
     (HoldPlaced, {"until": AT, "reason": "a suit", "actor": "cli"}),
     (HoldReleased, {"reason": "settled", "actor": "cli"}),
     (EvidenceErased, {"before": AT, "days": 7, "held": 1, "actor": "cli"}),
+    (ConsentChecked, CHECKED),
+    (ConsentChecked, CHECKED | {"as_of": None, "known_at": None, "sender": None}),
 ]
 
 

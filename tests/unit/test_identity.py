@@ -1,5 +1,6 @@
 """From a phone number to its subject, and no way back without the secret."""
 
+import hmac
 from uuid import UUID
 
 import pytest
@@ -79,3 +80,16 @@ def test_a_signals_key_does_not_tell_what_it_is_made_of() -> None:
     assert len(made) == 100
     identity = Identity(SECRET)
     assert identity.signal_key(NUMBER) != identity.subject_id(NUMBER)
+
+
+@pytest.mark.parametrize("generation", [0, 1, 12])
+@pytest.mark.parametrize("number", ["+14155550100", "", "\ud800", "x" * 200])
+def test_a_subject_is_the_standard_librarys_hmac(number: str, generation: int) -> None:
+    """HMAC-SHA256 as others compute it, but for the bits that say it is version 8."""
+    message = number.encode("utf-8", "surrogatepass")
+    message += b"\xff%d" % generation if generation else b""
+    expected = bytearray(hmac.digest(SECRET, message, "sha256")[:16])
+    expected[6] = 0x80 | expected[6] & 0x0F
+    expected[8] = 0x80 | expected[8] & 0x3F
+    found = Identity(SECRET).subject_id(PhoneNumber(number), generation)
+    assert found.bytes == expected

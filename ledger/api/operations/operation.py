@@ -37,11 +37,13 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Body:
-    """What may be sent: a model's JSON, or what ``content`` says of each media type."""
+    """What may be sent: a model's JSON, and what ``content`` says of other types."""
 
     model: type[Shape] | None = None
     content: dict[str, Schema] = field(default_factory=dict)
     example: JsonValue = None
+    invalid: type[LedgerError] = errors.InvalidConsent
+    """What JSON that the model does not allow is refused as."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

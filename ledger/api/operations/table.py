@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from ledger.api.operations.checks import CHECKING
 from ledger.api.operations.erasures import ERASING
 from ledger.api.operations.events import REPLAYING
 from ledger.api.operations.lists import LISTING
@@ -16,6 +17,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     *WRITING,
     *ERASING,
     *REPLAYING,
+    *CHECKING,
     *WEBHOOK,
     *SERVICE,
 )
