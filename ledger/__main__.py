@@ -37,6 +37,7 @@ from ledger.master_key import load_master_keys
 from ledger.serve import Server, listen
 from ledger.simulate import simulate_text
 from ledger.store.embedded import EmbeddedPostgres
+from ledger.store.kinds import check_chains
 from projections.app import migrate_all
 from projections.app import project as run_projections
 
@@ -65,6 +66,8 @@ def main() -> NoReturn:
     # As Ctrl-C does: whoever has started the embedded server leaves it in order.
     signal.signal(signal.SIGTERM, _terminate)
     try:
+        # Before anything is read: who cannot read its past does nothing at all.
+        check_chains()
         app()
     except LedgerError as error:
         console = Console(stderr=True)

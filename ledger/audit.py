@@ -20,6 +20,7 @@ from ledger.errors import ConfigurationError, RequestRefused
 from ledger.master_key import load_master_keys
 from ledger.settings import Settings
 from ledger.store.keyring import day_purpose, kept_purpose, subject_purpose
+from ledger.store.kinds import check_chains
 from ledger.store.master import MasterKeys, WrappedKey
 from ledger.store.sealing import Day, SubjectKey, day_of, open_evidence
 from ledger.store.statements import statement
@@ -44,6 +45,7 @@ class LedgerMapper(Mapper[UUID]):
 
     def __init__(self, *given: Any, **more: Any) -> None:  # noqa: ANN401
         super().__init__(*given, **more)
+        check_chains()
         self._keys = _Keys.of_environment()
 
     def to_domain_event(self, stored_event: StoredEvent) -> DomainEventProtocol[UUID]:

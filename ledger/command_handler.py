@@ -111,6 +111,8 @@ class CommandHandler:
             PreconditionFailed: the subject is not at the version that it names.
             QueueFull: too many signals are waiting; nothing was recorded.
             StoreUnavailable: it is not known to be durable; safe to try again.
+            UnknownEvent: a newer release has written to the subject's stream. What
+                the signal would add to it cannot be decided here, and is not guessed.
         """
         return await self._batcher.submit(signal)
 

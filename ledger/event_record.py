@@ -12,10 +12,11 @@ from typing import Any, Final, get_args, get_type_hints
 
 import orjson
 
-from ledger.domain.events import ConsentChanged, LedgerEvent
+from ledger.domain.events import ConsentChanged
 from ledger.domain.ids import Position
 from ledger.store.codec import RecordedEvent
 from ledger.store.keyring import Keyring, Opened
+from ledger.store.kinds import CLASSES
 
 EventRecord = dict[str, Any]
 _SHOWN_OTHERWISE: Final = (
@@ -70,7 +71,7 @@ def record_types() -> dict[str, type]:
         "occurredAt": datetime,
         "recordedAt": datetime,
     }
-    for kind in LedgerEvent.__subclasses__():
+    for kind in CLASSES:
         hints = get_type_hints(kind)
         for field in fields(kind):
             if field.name not in _SHOWN_OTHERWISE:

@@ -29,6 +29,7 @@ async def generations_of(
     """The subjects of a number, oldest first, up to a position; none if never seen.
 
     Raises:
+        UnknownEvent: one has an event that this release does not know.
         StoreUnavailable: the database cannot be read now.
     """
     identity = await keyring.identity()
@@ -37,7 +38,7 @@ async def generations_of(
     for generation in itertools.count():
         subject_id = identity.subject_id(number, generation)
         stream = (await store.read_streams({subject_id: Version(0)}))[subject_id]
-        events = [event for event in stream.events if event.position <= position]
+        events = stream.up_to(position)
         if generation and not events:
             break
         subject = _folded(nobody(subject_id, suppressed=suppressed), events)

@@ -187,7 +187,14 @@ async def say_running(pool: Pool, projection: Projection) -> None:
         await pool.execute(_SEEN, projection.name, projection.version)
 
 
-async def say_stopped(pool: Pool, projection: Projection, reason: str) -> None:
-    """Let readers know why the projection does not go on."""
+async def say_stopped(
+    pool: Pool, projection: Projection, reason: str, *, before: int | None = None
+) -> None:
+    """Let readers know why the projection does not go on.
+
+    Unless it is past ``before`` already: a worker of a newer release has applied there
+    what this one cannot, and theirs is the projection that readers read.
+    """
+    name, version = projection.name, projection.version
     with translated():
-        await pool.execute(_STOPPED, projection.name, projection.version, reason)
+        await pool.execute(_STOPPED, name, version, reason, before)

@@ -19,7 +19,7 @@ import asyncpg
 
 from ledger.domain.events import ConsentChanged, SubjectErased
 from ledger.domain.ids import PhoneNumber, Position, SubjectId
-from ledger.errors import StoreUnavailable
+from ledger.errors import StoreUnavailable, UnknownEvent
 from ledger.settings import Settings
 from ledger.store.database import Pool, translated
 from ledger.store.event_store import EventStore
@@ -248,13 +248,14 @@ class Worker:
         )
         # The first line alone: PostgreSQL's DETAIL quotes the row, number and all.
         said, *_ = str(error).splitlines() or [""]
-        await self._report(f"{type(error).__name__}: {said}")
+        before = error.position if isinstance(error, UnknownEvent) else None
+        await self._report(f"{type(error).__name__}: {said}", before)
         return True
 
-    async def _report(self, reason: str) -> None:
+    async def _report(self, reason: str, before: int | None) -> None:
         [projection] = self._projections
         while True:
             try:
-                return await say_stopped(self._pool, projection, reason)
+                return await say_stopped(self._pool, projection, reason, before=before)
             except StoreUnavailable:
                 await asyncio.sleep(self._means.settings.poll_seconds)

@@ -22,6 +22,7 @@ REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA public FROM PUBLIC;
 GRANT SELECT, INSERT ON ledger_events, signal_keys TO ledger_web;
 GRANT SELECT, UPDATE ON ledger_position TO ledger_web;
 GRANT EXECUTE ON FUNCTION append_events_v1, rfc3339_v1 TO ledger_web;
+GRANT SELECT, INSERT ON event_kinds TO ledger_web;
 GRANT SELECT ON erased_subjects, api_keys, schema_migrations, projections,
     projection_pointers, rebuilds,
     phone_numbers_v1, phone_number_senders_v1, consent_history_v1 TO ledger_web;
@@ -35,6 +36,7 @@ GRANT EXECUTE ON FUNCTION erase_subject_v1 TO ledger_web;
 -- The projector reads the ledger, opens numbers and not evidence, and writes its own
 -- tables, from which it deletes who was erased.
 GRANT SELECT ON ledger_events, ledger_position, schema_migrations TO ledger_projector;
+GRANT SELECT, INSERT ON event_kinds TO ledger_projector;
 GRANT SELECT ON identity_key, subject_keys, erased_subjects TO ledger_projector;
 GRANT SELECT ON projection_pointers, rebuilds TO ledger_projector;
 GRANT SELECT, UPDATE (position, seen_at, stopped_reason) ON projections

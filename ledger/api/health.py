@@ -13,7 +13,7 @@ from ledger.api.models import Liveness, ProjectionState, Readiness
 from ledger.api.read_model import ReadModel
 from ledger.command_handler import CommandHandler
 from ledger.domain.ids import Position
-from ledger.errors import SchemaMismatch, StoreUnavailable
+from ledger.errors import SchemaMismatch, StoreUnavailable, UnknownEvent
 from ledger.migrations import check_schema
 from ledger.observations import QUEUE, metrics, observe_projections
 from ledger.settings import Settings
@@ -87,7 +87,8 @@ class HealthApi:
     def _reasons(self, state: ProjectionState) -> list[str]:
         reasons = []
         if state.stopped_reason is not None:
-            reasons.append(f"{state.name} has stopped after {state.position}")
+            told = _told(state.stopped_reason)
+            reasons.append(f"{state.name} has stopped after {state.position}{told}")
         elif not state.running:
             reasons.append(f"{state.name} is not running")
         if state.lag_events > self._settings.lag_events_max:
@@ -106,8 +107,19 @@ def _unready(reason: str) -> Readiness:
 
 
 def _discreet(state: ProjectionState) -> ProjectionState:
-    """Without the message of what stopped it, which may show a row: anyone may ask."""
-    if state.stopped_reason is None:
+    """Without the message of what stopped it, which may show a row: anyone may ask.
+
+    But for an event of another release: that names a position, a kind and a release.
+    """
+    reason = state.stopped_reason
+    if reason is None or _is_of_another_release(reason):
         return state
-    kind = state.stopped_reason.partition(":")[0]
-    return state.model_copy(update={"stopped_reason": kind})
+    return state.model_copy(update={"stopped_reason": reason.partition(":")[0]})
+
+
+def _told(reason: str) -> str:
+    return f": {reason.partition(': ')[2]}" if _is_of_another_release(reason) else ""
+
+
+def _is_of_another_release(reason: str) -> bool:
+    return reason.startswith(f"{UnknownEvent.__name__}: ")

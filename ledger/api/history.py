@@ -18,7 +18,7 @@ from ledger.api.keys import AUDIT, READ, Keys
 from ledger.api.models import History, HistoryEvent
 from ledger.api.read_model import ReadModel
 from ledger.domain.events import ConsentChanged
-from ledger.domain.ids import SubjectId, Version
+from ledger.domain.ids import Position, SubjectId, Version
 from ledger.errors import InvalidQuery, NotFound
 from ledger.reads import record_read
 from ledger.store.event_store import EventStore
@@ -82,14 +82,19 @@ class HistoryApi:
     async def _with_evidence(
         self, subject_id: SubjectId, page: list[HistoryEvent]
     ) -> list[HistoryEvent]:
-        """The same events, with what is kept only in the ledger itself, sealed."""
+        """The same events, with what is kept only in the ledger itself, sealed.
+
+        Though the stream goes on with what this release does not know.
+        """
         streams = await self._store.read_streams(
             {subject_id: Version(page[0].version - 1)}
         )
         shown = {event.position for event in page}
         sealed = [
             event
-            for position, event in streams[subject_id].events
+            for position, event in streams[subject_id].up_to(
+                Position(page[-1].position)
+            )
             if position in shown and isinstance(event, ConsentChanged)
         ]
         opened = await self._keyring.opened(sealed)

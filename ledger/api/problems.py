@@ -47,6 +47,8 @@ STATUS: Final[dict[type[errors.LedgerError], int]] = {
     errors.UnsupportedMediaType: 415,
     errors.IdempotencyKeyReused: 422,
     errors.TryAgain: 503,
+    # Another process may know it, so whoever asks is to try again: Twilio too.
+    errors.UnknownEvent: 503,
     errors.LedgerError: 500,
 }
 """A class has its own status, or its nearest base's."""
@@ -126,7 +128,7 @@ def document_of(error: errors.LedgerError) -> bytes:
 def _of_error(error: errors.LedgerError) -> web.Response:
     status = status_of(type(error))
     response = problem(status, error.code, error.title(), str(error))
-    if isinstance(error, errors.TryAgain):
+    if isinstance(error, errors.TryAgain | errors.UnknownEvent):
         response.headers["Retry-After"] = str(error.retry_after_seconds)
     if isinstance(error, errors.Unauthenticated):
         # One header each: some browsers do not look for a second scheme within one.

@@ -6,7 +6,7 @@ Never does what a command is for.
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Annotated, NamedTuple, TypeVar
 
 import asyncpg
@@ -23,6 +23,7 @@ from ledger.store.embedded import EmbeddedPostgres
 from ledger.store.keyring import Keyring
 from ledger.store.master import MasterKeys
 from ledger.store.postgres import PostgresEventStore
+from ledger.store.releases import note_kinds
 from projections.app import migrate_all
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for a script.")]
@@ -105,6 +106,9 @@ async def _settle_schema(connection: Connection, settings: Settings) -> None:
         await migrate_all(connection)
     else:
         await check_schema(connection)
+        # Whoever only reads need not note anything, and may not have the right to.
+        with suppress(StoreUnavailable, asyncpg.InsufficientPrivilegeError):
+            await note_kinds(connection)
 
 
 def with_connection(

@@ -14,6 +14,7 @@ from importlib.resources import files
 
 from ledger.errors import SchemaMismatch
 from ledger.store.database import Connection, translated
+from ledger.store.releases import note_kinds
 from ledger.store.statements import statement
 
 _LOCK = statement("ledger.migrations", "lock")
@@ -48,13 +49,17 @@ def migrations() -> tuple[Migration, ...]:
 async def migrate(connection: Connection) -> list[str]:
     """Apply what is missing; the names of what was applied.
 
+    And note which kinds of events this release knows, for those that do not.
+
     Raises:
         SchemaMismatch: the database is newer than this release.
         StoreUnavailable: the database cannot do it now; what was applied stays.
     """
     with translated():
         async with locked(connection):
-            return await _apply_missing(connection)
+            applied = await _apply_missing(connection)
+            await note_kinds(connection)
+            return applied
 
 
 @asynccontextmanager

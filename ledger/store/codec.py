@@ -17,18 +17,10 @@ import orjson
 from eventsourcing.utils import get_topic
 
 from ledger.domain.consent import Proposal
-from ledger.domain.events import (
-    ConsentChanged,
-    ConsentChecked,
-    EvidenceErased,
-    HoldPlaced,
-    HoldReleased,
-    LedgerEvent,
-    ProjectionSwitched,
-    SubjectErased,
-)
+from ledger.domain.events import ConsentChanged, LedgerEvent, SubjectErased
 from ledger.domain.ids import Position, Sealed, SubjectId, Version
-from ledger.errors import UnknownEvent
+from ledger.errors import EventBroken, UnknownEvent
+from ledger.store.kinds import KINDS, STORED_FIELDS, class_version_of
 from ledger.store.master import WrappedKey
 from ledger.store.sealing import Day, SubjectKey
 
@@ -36,20 +28,12 @@ STATE_HEAD: Final = b'{"timestamp":{"_type_":"datetime_iso","_data_":"'
 STATE_MIDDLE: Final = b'"},"occurred_at":{"_type_":"datetime_iso","_data_":"'
 _STATE_TAIL: Final = b'"},'
 
-_CLASSES: Final[dict[str, type[LedgerEvent]]] = {
-    get_topic(event_class): event_class
-    for event_class in (
-        ConsentChanged,
-        SubjectErased,
-        HoldPlaced,
-        HoldReleased,
-        EvidenceErased,
-        ProjectionSwitched,
-        ConsentChecked,
-    )
-}
 _TIMES: Final = ("timestamp", "occurred_at", "until", "before", "as_of", "known_at")
 _CONSENT_CHANGED: Final = get_topic(ConsentChanged)
+_SAID: Final = ("in", "out")
+_LEFT: Final = ("out", "unknown")
+# What reading anything but a state's JSON raises.
+_NOT_A_STATE: Final = (ValueError, TypeError, KeyError, AttributeError)
 
 
 class StoredRow(NamedTuple):
@@ -101,6 +85,7 @@ def encode(key: UUID, proposal: Proposal, subject_key: SubjectKey, day: Day) -> 
             "evidence": subject_key.seal_evidence(
                 proposal.evidence, day, subject_id, version
             ),
+            **_class_version(ConsentChanged),
         }
     )
     return Entry(
@@ -123,7 +108,9 @@ def encode_open(
 ) -> Entry:
     """The same of an event without anything personal, that no signal has caused."""
     tail = orjson.dumps(
-        fields, default=_transcoded, option=orjson.OPT_PASSTHROUGH_DATETIME
+        {**fields, **_class_version(kind)},
+        default=_transcoded,
+        option=orjson.OPT_PASSTHROUGH_DATETIME,
     )
     return Entry(
         key=uuid4(),
@@ -140,24 +127,38 @@ def encode_open(
 def decode(row: StoredRow) -> RecordedEvent:
     """The event in a stored row, with what is personal still sealed.
 
-    One straight line: a projection that catches up does little else.
+    One straight line: a projection that catches up does little else. What a row lacks
+    is never made up: a status that is not there must not become an ``in``.
 
     Raises:
         UnknownEvent: the topic or the event's version is from another release.
+        EventBroken: it is not whole; the message names the position and the field.
     """
     originator_id, originator_version, topic, stored, position = row
-    event_class = _CLASSES.get(topic)
+    event_class = KINDS.get(topic)
     if event_class is None:
-        raise UnknownEvent(f"position {position} holds {topic!r}")
-    state = orjson.loads(stored)
-    for name in _TIMES:
-        value = state.get(name)
-        if isinstance(value, dict):
-            state[name] = datetime.fromisoformat(value["_data_"])
-    _upcast(event_class, state, position)
+        raise UnknownEvent(position, topic, _stored_class_version(stored))
+    try:
+        state = orjson.loads(stored)
+        for name in _TIMES:
+            value = state.get(name)
+            if isinstance(value, dict):
+                state[name] = datetime.fromisoformat(value["_data_"])
+        class_version = state.pop("class_version", 1)
+    except _NOT_A_STATE as error:
+        kind = type(error).__name__
+        raise EventBroken(f"position {position} cannot be read: {kind}") from error
+    if class_version != getattr(event_class, "class_version", 1):
+        _upcast(event_class, state, position, class_version)
+    if state.keys() != STORED_FIELDS[event_class]:
+        raise EventBroken(_difference(event_class, state, position))
     if event_class is ConsentChanged:
+        if state["status"] not in _SAID:
+            raise EventBroken(f"position {position} has a status that is none")
         state["phone_number"] = Sealed(state["phone_number"])
         state["evidence"] = Sealed(state["evidence"])
+    elif event_class is SubjectErased and state["status"] not in _LEFT:
+        raise EventBroken(f"position {position} has a status that is none")
     state["originator_id"] = originator_id
     state["originator_version"] = originator_version
     # As the library's mapper does: an event read back is not validated a second time.
@@ -166,21 +167,64 @@ def decode(row: StoredRow) -> RecordedEvent:
     return RecordedEvent(Position(position), event)
 
 
+def _upcast(
+    event_class: type[LedgerEvent],
+    state: dict[str, Any],
+    position: int,
+    stored: object,
+) -> None:
+    """Bring a state from the version that it was stored in to the current one.
+
+    As the library does it, but that nothing turns into an ``in`` on the way.
+    """
+    current = class_version_of(event_class)
+    if not isinstance(stored, int) or stored < 1:
+        raise EventBroken(f"position {position} has a class_version that is none")
+    if stored > current:
+        raise UnknownEvent(position, get_topic(event_class), stored)
+    said = state.get("status")
+    try:
+        for version in range(stored, current):
+            getattr(event_class, f"upcast_v{version}_v{version + 1}")(state)
+    except KeyError as error:
+        raise EventBroken(
+            f"position {position} lacks {error.args[0]!r} of version {stored} of "
+            f"{event_class.__name__}"
+        ) from error
+    if state.get("status") != said:
+        raise EventBroken(
+            f"position {position}: an upcaster of {event_class.__name__} has changed "
+            "its status, which only the person can"
+        )
+
+
+def _difference(
+    event_class: type[LedgerEvent], state: Mapping[str, object], position: int
+) -> str:
+    known, name = STORED_FIELDS[event_class], event_class.__name__
+    lacks = ", ".join(sorted(known - state.keys()))
+    adds = ", ".join(sorted(state.keys() - known))
+    if lacks:
+        return f"position {position} lacks {lacks} of {name}"
+    return f"position {position} holds {adds}, which no version of {name} has"
+
+
+def _class_version(kind: type[LedgerEvent]) -> dict[str, int]:
+    """As the library writes it: only where it is not the first."""
+    current = class_version_of(kind)
+    return {"class_version": current} if current > 1 else {}
+
+
+def _stored_class_version(stored: bytes) -> int:
+    """Of an event of which nothing else is known, for people to read."""
+    try:
+        found = orjson.loads(stored).get("class_version", 1)
+    except _NOT_A_STATE:
+        return 1
+    return found if isinstance(found, int) else 1
+
+
 def _transcoded(value: object) -> object:
     if isinstance(value, datetime):
         return {"_type_": "datetime_iso", "_data_": value.isoformat()}
     raise TypeError(f"{type(value).__name__} has no stored form")
-
-
-def _upcast(
-    event_class: type[LedgerEvent], state: dict[str, Any], position: int
-) -> None:
-    current: int = getattr(event_class, "class_version", 1)
-    stored: int = state.pop("class_version", 1)
-    if stored > current:
-        raise UnknownEvent(
-            f"position {position} holds version {stored} of {get_topic(event_class)!r},"
-            f" this release knows up to {current}"
-        )
-    for version in range(stored, current):
-        getattr(event_class, f"upcast_v{version}_v{version + 1}")(state)

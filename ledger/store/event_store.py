@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol
 from uuid import UUID
 
 from ledger.domain.ids import Position, SubjectId, Version
+from ledger.errors import UnknownEvent
 from ledger.store.codec import Entry, RecordedEvent
 from ledger.store.master import WrappedKey
 
@@ -44,8 +45,31 @@ class Stream:
     A subject without a key has been erased, if it has events at all.
     """
 
-    events: list[RecordedEvent] = field(default_factory=list)
+    known: list[RecordedEvent] = field(default_factory=list)
+    """All, or those before the first that this release does not know."""
+    unknown: UnknownEvent | None = None
     key: WrappedKey | None = None
+
+    @property
+    def events(self) -> list[RecordedEvent]:
+        """All of them, or an error: half a stream says nothing of a person.
+
+        Raises:
+            UnknownEvent: one is of a kind that this release does not know.
+        """
+        if self.unknown is not None:
+            raise self.unknown
+        return self.known
+
+    def up_to(self, position: Position) -> list[RecordedEvent]:
+        """Those at a position and before, whatever comes later.
+
+        Raises:
+            UnknownEvent: one of them is of a kind that this release does not know.
+        """
+        if self.unknown is not None and self.unknown.position <= position:
+            raise self.unknown
+        return [event for event in self.known if event.position <= position]
 
 
 class EventStore(Protocol):
@@ -73,7 +97,10 @@ class EventStore(Protocol):
     ) -> dict[SubjectId, Stream]:
         """The stream of each subject after a version, empty where it ends there.
 
+        One with an event that this release does not know says so when it is asked.
+
         Raises:
+            EventBroken: an event is not whole.
             StoreUnavailable: the database cannot be read now.
         """
         ...
@@ -84,6 +111,7 @@ class EventStore(Protocol):
         Raises:
             PositionMissing: the ledger has lost an event.
             UnknownEvent: an event is of a kind that this release does not know.
+            EventBroken: an event is not whole.
             StoreUnavailable: the database cannot be read now.
         """
         ...

@@ -4,7 +4,7 @@ Appends go through one connection at a time of the pool, and the function of mig
 0001 does the rest in one round trip. Never decides anything about consent.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Final, cast
 from uuid import UUID
@@ -12,7 +12,7 @@ from uuid import UUID
 import asyncpg
 
 from ledger.domain.ids import Position, SubjectId, Version
-from ledger.errors import PositionMissing, StoreUnavailable
+from ledger.errors import PositionMissing, StoreUnavailable, UnknownEvent
 from ledger.store.codec import (
     STATE_HEAD,
     STATE_MIDDLE,
@@ -31,6 +31,7 @@ from ledger.store.event_store import (
     Stream,
 )
 from ledger.store.master import WrappedKey
+from ledger.store.releases import explained
 from ledger.store.statements import statement
 
 _APPEND = statement("ledger.store", "append_events")
@@ -75,21 +76,17 @@ class PostgresEventStore:
             rows = await self._pool.fetch(
                 _READ_STREAMS, list(after.keys()), list(after.values())
             )
-        streams = {subject_id: Stream() for subject_id in after}
-        for *row, wrapped_key, master_key in rows:
-            recorded = decode(StoredRow(*row))
-            stream = streams[recorded.event.subject_id]
-            stream.events.append(recorded)
-            if wrapped_key is not None:
-                stream.key = WrappedKey(wrapped_key, master_key)
+        streams = _streams(after, rows)
+        for stream in streams.values():
+            if stream.unknown is not None:
+                stream.unknown = await explained(self._pool, stream.unknown)
         return streams
 
     async def read_after(self, position: Position, limit: int) -> list[RecordedEvent]:
         """See ``EventStore.read_after``."""
         with translated():
             rows = await self._pool.fetch(_READ_AFTER, position, limit)
-        # A Record unpacks as a StoredRow does; making one of each takes its time.
-        recorded = [decode(row) for row in cast("list[StoredRow]", rows)]
+        recorded = await self._decoded(rows)
         _check_gapless(position, recorded)
         return recorded
 
@@ -109,12 +106,19 @@ class PostgresEventStore:
         """See ``EventStore.read_at``."""
         with translated():
             rows = await self._pool.fetch(_READ_AT, positions)
-        return [decode(row) for row in cast("list[StoredRow]", rows)]
+        return await self._decoded(rows)
 
     async def last_position(self) -> Position:
         """See ``EventStore.last_position``."""
         with translated():
             return Position(await self._pool.fetchval(_LAST_POSITION))
+
+    async def _decoded(self, rows: Sequence[asyncpg.Record]) -> list[RecordedEvent]:
+        try:
+            # A Record unpacks as a StoredRow does; making one of each takes its time.
+            return [decode(row) for row in cast("list[StoredRow]", rows)]
+        except UnknownEvent as unknown:
+            raise await explained(self._pool, unknown) from None
 
 
 async def append_with(
@@ -132,6 +136,23 @@ async def append_with(
             for ordinal in range(len(entries))
         ]
     return [_outcome(*row) for row in rows]
+
+
+def _streams(
+    subjects: Iterable[SubjectId], rows: Iterable[asyncpg.Record]
+) -> dict[SubjectId, Stream]:
+    streams = {subject_id: Stream() for subject_id in subjects}
+    for *row, wrapped_key, master_key in rows:
+        stored = StoredRow(*row)
+        stream = streams[SubjectId(stored.originator_id)]
+        if stream.unknown is None:
+            try:
+                stream.known.append(decode(stored))
+            except UnknownEvent as unknown:
+                stream.unknown = unknown
+        if wrapped_key is not None:
+            stream.key = WrappedKey(wrapped_key, master_key)
+    return streams
 
 
 def _columns(entries: Sequence[Entry]) -> tuple[object, ...]:

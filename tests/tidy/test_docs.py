@@ -40,6 +40,7 @@ from ledger.domain.signals import Source
 from ledger.imports.refusals import Code
 from ledger.settings import Settings
 from ledger.store.database import Connection
+from ledger.store.kinds import CLASSES
 from projections.comparison import Kind
 
 _LINK: Final = re.compile(r"\[[^]]*\]\(([^)\s]+)\)")
@@ -111,7 +112,7 @@ def test_every_field_of_an_event_is_documented() -> None:
     by_heading = sections(text, level=2)
     common = {field.name for field in dataclasses.fields(LedgerEvent)}
     assert set(first_cells(by_heading["Fields of every event"])) == common
-    kinds = {kind.__name__: kind for kind in LedgerEvent.__subclasses__()}
+    kinds = {kind.__name__: kind for kind in CLASSES}
     for heading, body in by_heading.items():
         described = [kinds.pop(word) for word in heading.split() if word in kinds]
         if described:

@@ -9,6 +9,8 @@ from uuid import UUID
 import orjson
 import pytest
 from builders import DAY, NUMBER, SENDER, entry, signal_key, subject_key
+from eventsourcing.application import Application
+from eventsourcing.persistence import StoredEvent
 from eventsourcing.utils import get_topic
 
 from ledger.domain.consent import Subject
@@ -23,7 +25,7 @@ from ledger.domain.events import (
 )
 from ledger.domain.ids import Sealed, SubjectId, Version
 from ledger.domain.signals import Evidence
-from ledger.errors import UnknownEvent
+from ledger.errors import EventBroken, UnknownEvent
 from ledger.store.codec import (
     STATE_HEAD,
     STATE_MIDDLE,
@@ -37,6 +39,13 @@ from ledger.store.sealing import open_evidence
 SUBJECT = SubjectId(UUID(int=7))
 TOPIC = "ledger.domain.events:ConsentChanged"
 AT = datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=UTC)
+
+
+class Ledger(Application[UUID]):
+    """The library's own application, with its default transcodings."""
+
+
+MAPPER = Ledger().mapper
 
 
 def joined(given: Entry, recorded_at: str, occurred_at: str) -> bytes:
@@ -227,13 +236,21 @@ def test_what_has_no_stored_form_is_not_stored() -> None:
 @pytest.mark.parametrize("topic", ["ledger.domain.events:Erased", "os:system", ""])
 def test_an_event_of_an_unknown_kind_is_a_fault(topic: str) -> None:
     """It is never skipped, and what it names is never imported."""
-    with pytest.raises(UnknownEvent, match="position 12"):
+    with pytest.raises(UnknownEvent, match=f"position 12 holds version 1 of '{topic}'"):
         decode(stored(b"{}", topic))
+
+
+def test_an_unknown_kind_says_its_version() -> None:
+    """As far as it can be read: it is what its release is found by."""
+    for state, version in ((b'{"class_version":3}', 3), (b"[", 1), (b"[]", 1)):
+        with pytest.raises(UnknownEvent) as refused:
+            decode(stored(state, "ledger.domain.events:Unheard"))
+        assert refused.value.class_version == version
 
 
 def test_an_event_of_a_later_version_is_a_fault() -> None:
     """This release cannot know what it means."""
-    with pytest.raises(UnknownEvent, match=r"version 2 .* up to 1"):
+    with pytest.raises(UnknownEvent, match=r"position 12 .* version 2"):
         decode(stored(b'{"class_version":2}'))
 
 
@@ -241,6 +258,8 @@ def test_an_event_of_an_earlier_version_is_brought_up_to_date(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Step by step, by the class's own upcasters, as the library does it."""
+    at = AT.isoformat()
+    state = joined(entry(SUBJECT), at, at)
 
     def upcast_v1_v2(state: dict[str, object]) -> None:
         state["actor"] = f"{state['actor']}!"
@@ -252,10 +271,49 @@ def test_an_event_of_an_earlier_version_is_brought_up_to_date(
     for name, step in steps.items():
         monkeypatch.setattr(ConsentChanged, name, staticmethod(step), raising=False)
     monkeypatch.setattr(ConsentChanged, "class_version", 3, raising=False)
-    at = AT.isoformat()
-    state = joined(entry(SUBJECT), at, at)
     second = orjson.dumps({**orjson.loads(state), "class_version": 2})
     third = orjson.dumps({**orjson.loads(state), "class_version": 3})
-    actors = [read(stored(each)).actor for each in (state, second, third)]
-    assert actors == ["subject!?", "subject?", "subject"]
+    rows = [stored(each) for each in (state, second, third)]
+    assert [read(row).actor for row in rows] == ["subject!?", "subject?", "subject"]
+    for row in rows:
+        assert MAPPER.to_domain_event(StoredEvent(*row[:4])) == read(row)
     assert "class_version" not in vars(decode(stored(third)).event)
+
+
+@pytest.mark.parametrize("version", [0, -1, "2", None, 1.5])
+def test_a_version_that_is_none_is_a_fault(version: object) -> None:
+    """It is not taken for the first."""
+    state = orjson.dumps({"class_version": version})
+    with pytest.raises(EventBroken, match="position 12 has a class_version"):
+        decode(stored(state))
+
+
+def test_what_an_upcaster_misses_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the position: the event was altered, or never whole."""
+
+    def upcast_v1_v2(state: dict[str, object]) -> None:
+        state["actor"] = state["who"]
+
+    monkeypatch.setattr(ConsentChanged, "class_version", 2, raising=False)
+    step = staticmethod(upcast_v1_v2)
+    monkeypatch.setattr(ConsentChanged, "upcast_v1_v2", step, raising=False)
+    with pytest.raises(EventBroken, match="position 12 lacks 'who' of version 1"):
+        decode(stored(b"{}"))
+
+
+def test_the_version_of_a_class_is_stored_from_the_second_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As the library stores it, so that who reads it knows where to begin."""
+    at = AT.isoformat()
+
+    def states() -> list[dict[str, object]]:
+        hold = encode_open(
+            HoldReleased, SUBJECT, Version(3), {"reason": "", "actor": ""}
+        )
+        return [orjson.loads(joined(each, at, at)) for each in (entry(SUBJECT), hold)]
+
+    assert ["class_version" in state for state in states()] == [False, False]
+    for kind in (ConsentChanged, HoldReleased):
+        monkeypatch.setattr(kind, "class_version", 2, raising=False)
+    assert [state["class_version"] for state in states()] == [2, 2]

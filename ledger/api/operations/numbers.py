@@ -235,6 +235,7 @@ def _recording(method: Literal["put", "patch"], name: str) -> Operation:
             errors.PreconditionFailed,
             errors.IdempotencyKeyReused,
             errors.QueueFull,
+            errors.UnknownEvent,
         ),
     )
 
@@ -282,6 +283,7 @@ WRITING: Final = (
             errors.AlreadyExists,
             errors.IdempotencyKeyReused,
             errors.QueueFull,
+            errors.UnknownEvent,
         ),
     ),
 )

@@ -51,7 +51,12 @@ _INBOUND_TEXT: Final[Schema] = {
 
 
 def _webhook(path: str, suffix: str) -> tuple[Operation, Operation]:
-    refusals = (errors.InvalidSignature, errors.UnusableText, errors.QueueFull)
+    refusals = (
+        errors.InvalidSignature,
+        errors.UnusableText,
+        errors.QueueFull,
+        errors.UnknownEvent,
+    )
     return (
         Operation(
             method="post",

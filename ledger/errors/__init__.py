@@ -1,0 +1,180 @@
+"""Every error that the ledger raises on purpose.
+
+    LedgerError
+    ├── InvalidRequest            the caller's input; says what to change
+    │   ├── InvalidPhoneNumber
+    │   ├── InvalidConsent
+    │   ├── UnusableText
+    │   ├── InvalidKey
+    │   ├── InvalidReason
+    │   ├── UnusableFile
+    │   ├── TooManyNumbers
+    │   ├── NoNumberColumn
+    │   ├── UnknownRegion
+    │   └── InvalidQuery
+    │       ├── UnknownAttribute
+    │       ├── UnknownOperator
+    │       ├── FilterNotIndexed
+    │       ├── SortNotIndexed
+    │       ├── InvalidValue
+    │       ├── InvalidLimit
+    │       ├── InvalidCursor
+    │       ├── InvalidMoment
+    │       ├── FutureMoment
+    │       └── UnknownTimeZone
+    ├── RequestRefused            understood, and not done
+    │   ├── Unauthenticated
+    │   ├── Forbidden
+    │   ├── InvalidSignature
+    │   ├── NotFound
+    │   ├── MethodNotAllowed
+    │   ├── AlreadyExists
+    │   ├── PreconditionFailed
+    │   ├── OnHold
+    │   ├── IdempotencyKeyReused
+    │   ├── RebuildRunning
+    │   ├── RebuildBlocked
+    │   ├── RebuildCancelled
+    │   ├── UnsupportedMediaType
+    │   ├── NotAcceptable
+    │   └── BodyTooLarge
+    ├── TryAgain                  nothing was acknowledged; the same call may succeed
+    │   ├── StoreUnavailable
+    │   ├── QueueFull
+    │   ├── NotYetProjected
+    │   └── NotServed
+    └── Fault                     the service must not go on as if nothing happened
+        ├── ConfigurationError
+        ├── SchemaMismatch
+        ├── MasterKeyMissing
+        ├── KeyMissing
+        ├── SealBroken
+        ├── PositionMissing
+        ├── EventBroken
+        ├── UnknownEvent
+        └── ChainBroken
+
+``code`` is stable: clients and dashboards may compare it. The docstring of a class is
+its explanation and the title of its problem document; the message says which value.
+Nothing here knows of HTTP: ``ledger.api.problems`` gives each class its status.
+"""
+
+from ledger.errors.faults import (
+    ChainBroken,
+    ConfigurationError,
+    EventBroken,
+    Fault,
+    KeyMissing,
+    MasterKeyMissing,
+    PositionMissing,
+    SchemaMismatch,
+    SealBroken,
+    UnknownEvent,
+)
+from ledger.errors.invalid import (
+    FilterNotIndexed,
+    FutureMoment,
+    InvalidConsent,
+    InvalidCursor,
+    InvalidKey,
+    InvalidLimit,
+    InvalidMoment,
+    InvalidPhoneNumber,
+    InvalidQuery,
+    InvalidReason,
+    InvalidRequest,
+    InvalidValue,
+    NoNumberColumn,
+    SortNotIndexed,
+    TooManyNumbers,
+    UnknownAttribute,
+    UnknownOperator,
+    UnknownRegion,
+    UnknownTimeZone,
+    UnusableFile,
+    UnusableText,
+)
+from ledger.errors.ledger_error import (
+    LedgerError,
+)
+from ledger.errors.passing import (
+    NotServed,
+    NotYetProjected,
+    QueueFull,
+    StoreUnavailable,
+    TryAgain,
+)
+from ledger.errors.refused import (
+    AlreadyExists,
+    BodyTooLarge,
+    Forbidden,
+    IdempotencyKeyReused,
+    InvalidSignature,
+    MethodNotAllowed,
+    NotAcceptable,
+    NotFound,
+    OnHold,
+    PreconditionFailed,
+    RebuildBlocked,
+    RebuildCancelled,
+    RebuildRunning,
+    RequestRefused,
+    Unauthenticated,
+    UnsupportedMediaType,
+)
+
+__all__ = [
+    "AlreadyExists",
+    "BodyTooLarge",
+    "ChainBroken",
+    "ConfigurationError",
+    "EventBroken",
+    "Fault",
+    "FilterNotIndexed",
+    "Forbidden",
+    "FutureMoment",
+    "IdempotencyKeyReused",
+    "InvalidConsent",
+    "InvalidCursor",
+    "InvalidKey",
+    "InvalidLimit",
+    "InvalidMoment",
+    "InvalidPhoneNumber",
+    "InvalidQuery",
+    "InvalidReason",
+    "InvalidRequest",
+    "InvalidSignature",
+    "InvalidValue",
+    "KeyMissing",
+    "LedgerError",
+    "MasterKeyMissing",
+    "MethodNotAllowed",
+    "NoNumberColumn",
+    "NotAcceptable",
+    "NotFound",
+    "NotServed",
+    "NotYetProjected",
+    "OnHold",
+    "PositionMissing",
+    "PreconditionFailed",
+    "QueueFull",
+    "RebuildBlocked",
+    "RebuildCancelled",
+    "RebuildRunning",
+    "RequestRefused",
+    "SchemaMismatch",
+    "SealBroken",
+    "SortNotIndexed",
+    "StoreUnavailable",
+    "TooManyNumbers",
+    "TryAgain",
+    "Unauthenticated",
+    "UnknownAttribute",
+    "UnknownEvent",
+    "UnknownOperator",
+    "UnknownRegion",
+    "UnknownTimeZone",
+    "UnsupportedMediaType",
+    "UnusableFile",
+    "UnusableText",
+]
