@@ -34,8 +34,8 @@ from ledger.domain.signals import Evidence, Signal, Source
 from ledger.errors import PreconditionFailed
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Fact:
+# A tuple, as signals are: a list of ten thousand numbers has as many of them.
+class Fact(NamedTuple):
     """The newest thing known for a sender; ordered by when it was so."""
 
     occurred_at: datetime
