@@ -63,6 +63,18 @@ class Settings(BaseModel):
     """Further accounts as JSON, {"AC…": "token"}, since Twilio signs a subaccount's
     requests with the subaccount's own token. Default: none."""
 
+    twilio_api_url: str | None = Field(
+        None, alias="LEDGER_TWILIO_API_URL", pattern=r"^https?://[^/\s?#@]+[^\s?#@]*$"
+    )
+    """What stands for every host of Twilio's REST API, such as a stand-in to try things
+    with. It is sent the auth token. Default: none, and Twilio's own hosts are asked."""
+
+    twilio_timeout_seconds: float = Field(
+        10.0, alias="LEDGER_TWILIO_TIMEOUT_SECONDS", gt=0, le=60
+    )
+    """How long one call of Twilio's REST API may take, in seconds; it may be tried four
+    times. Default: 10."""
+
     admin_key: SecretStr | None = Field(None, alias="LEDGER_ADMIN_KEY", min_length=20)
     """An API key with the admin role that needs no `keys create`, 20 characters or
     more. Default with the embedded PostgreSQL: one is made and kept in

@@ -28,6 +28,8 @@ from builders import (
     MASTERS,
     PUBLIC_URL,
 )
+from twilio_api.documents import Account
+from twilio_api.standin import StandIn
 
 from ledger.app import make_app
 from ledger.command_handler import CommandHandler
@@ -166,6 +168,36 @@ async def client(
 ) -> Client:
     """A client of the whole web application; no projector runs beside it."""
     return await aiohttp_client(await make_app(dsn, settings))
+
+
+class Pauses:
+    """Waits between two attempts that are noted, and not waited for."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+
+    async def __call__(self, seconds: float) -> None:
+        """Go on at once."""
+        self.seconds.append(seconds)
+
+
+@pytest.fixture
+def pauses() -> Pauses:
+    """The waits between two calls of Twilio's."""
+    return Pauses()
+
+
+@pytest.fixture
+def account() -> Account:
+    """What the stand-in for Twilio has of ours."""
+    return Account(ACCOUNT_SID, [AUTH_TOKEN])
+
+
+@pytest.fixture
+async def standin(account: Account) -> AsyncIterator[StandIn]:
+    """The stand-in for Twilio's REST API, listening."""
+    async with StandIn(account) as standin:
+        yield standin
 
 
 CatchUp = Callable[[], Awaitable[None]]

@@ -46,6 +46,7 @@ STATUS: Final[dict[type[errors.LedgerError], int]] = {
     errors.BodyTooLarge: 413,
     errors.UnsupportedMediaType: 415,
     errors.IdempotencyKeyReused: 422,
+    errors.TwilioRefused: 502,
     errors.TryAgain: 503,
     # Another process may know it, so whoever asks is to try again: Twilio too.
     errors.UnknownEvent: 503,

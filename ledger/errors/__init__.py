@@ -37,12 +37,20 @@
     │   ├── RebuildCancelled
     │   ├── UnsupportedMediaType
     │   ├── NotAcceptable
-    │   └── BodyTooLarge
+    │   ├── BodyTooLarge
+    │   └── TwilioRefused         Twilio understood, and said no
+    │       ├── TwilioUnauthenticated
+    │       ├── TwilioForbidden
+    │       └── TwilioNotFound
     ├── TryAgain                  nothing was acknowledged; the same call may succeed
     │   ├── StoreUnavailable
     │   ├── QueueFull
     │   ├── NotYetProjected
-    │   └── NotServed
+    │   ├── NotServed
+    │   └── TwilioUnavailable     what Twilio was asked for may not be done
+    │       ├── TwilioTimeout
+    │       ├── TwilioBusy
+    │       └── TwilioUnusableAnswer
     └── Fault                     the service must not go on as if nothing happened
         ├── ConfigurationError
         ├── SchemaMismatch
@@ -122,6 +130,16 @@ from ledger.errors.refused import (
     Unauthenticated,
     UnsupportedMediaType,
 )
+from ledger.errors.twilio import (
+    TwilioBusy,
+    TwilioForbidden,
+    TwilioNotFound,
+    TwilioRefused,
+    TwilioTimeout,
+    TwilioUnauthenticated,
+    TwilioUnavailable,
+    TwilioUnusableAnswer,
+)
 
 __all__ = [
     "AlreadyExists",
@@ -168,6 +186,14 @@ __all__ = [
     "StoreUnavailable",
     "TooManyNumbers",
     "TryAgain",
+    "TwilioBusy",
+    "TwilioForbidden",
+    "TwilioNotFound",
+    "TwilioRefused",
+    "TwilioTimeout",
+    "TwilioUnauthenticated",
+    "TwilioUnavailable",
+    "TwilioUnusableAnswer",
     "Unauthenticated",
     "UnknownAttribute",
     "UnknownEvent",
