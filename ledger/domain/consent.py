@@ -7,7 +7,7 @@ greatest (occurred at, version): an import may bring an older fact than those kn
 which changes what was true then and not what is true now.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -203,7 +203,10 @@ def overall(facts: Facts) -> Answer:
 
 def overall_deciding(facts: Facts) -> Fact | None:
     """The newest fact among those that make the overall status what it is."""
-    latest = [fact for sender in facts if (fact := deciding(facts, sender))]
+    every = facts.get(EVERY_SENDER)
+    latest: Collection[Fact] = facts.values()
+    if every is not None:
+        latest = [max(fact, every) for fact in latest]
     outs = [fact for fact in latest if fact.status == "out"]
     return max(outs or latest, default=None)
 
