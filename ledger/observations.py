@@ -64,6 +64,26 @@ PROJECTION_STOPPED = Gauge(
     multiprocess_mode="mostrecent",
 )
 
+REBUILD_PHASE = Gauge(
+    "ledger_rebuild_phase",
+    "Phase of the building of a projection's next version; 0 where there is none.",
+    ["projection"],
+    multiprocess_mode="mostrecent",
+)
+REBUILD_DONE = Gauge(
+    "ledger_rebuild_events_done",
+    "Events folded into the version that is being built.",
+    ["projection"],
+    multiprocess_mode="mostrecent",
+)
+REBUILD_TOTAL = Gauge(
+    "ledger_rebuild_events",
+    "Events to be folded into the version that is being built.",
+    ["projection"],
+    multiprocess_mode="mostrecent",
+)
+PHASES: Final = ("filling", "indexing", "catching up", "compared", "cancelled")
+
 GATHERING_SECONDS: Final = 0.05
 """How long counts wait at most: who asks another process may miss the last of them, and
 a process that is killed takes them along."""
@@ -132,3 +152,13 @@ def observe_projections(
         PROJECTION_POSITION.labels(name).set(reached)
         PROJECTION_LAG.labels(name).set(max(0, position - reached))
         PROJECTION_STOPPED.labels(name).set(stopped)
+
+
+def observe_rebuilds(rebuilds: Mapping[str, tuple[str, int, int] | None]) -> None:
+    """Set the gauges of each projection: phase, events done and wanted, if any."""
+    for name, rebuild in rebuilds.items():
+        phase, done, wanted = rebuild or ("", 0, 0)
+        number = PHASES.index(phase) + 1 if phase else 0
+        REBUILD_PHASE.labels(name).set(number)
+        REBUILD_DONE.labels(name).set(done)
+        REBUILD_TOTAL.labels(name).set(wanted)

@@ -1,6 +1,7 @@
 """What the command line prints: tables on a terminal, JSON for a script."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import get_args
 
@@ -10,9 +11,9 @@ from rich.console import Console
 from rich.table import Table
 
 from ledger.api.keys import KeyRecord, Role
-from ledger.api.read_model import RUNNING_SECONDS_MAX
+from ledger.api.read_model import RUNNING_SECONDS_MAX, read_rebuilds
 from ledger.api.serving import Serving
-from ledger.errors import InvalidKey, LedgerError
+from ledger.errors import InvalidKey, LedgerError, NotServed
 from ledger.store.database import Connection, translated
 from ledger.store.statements import statement
 
@@ -40,18 +41,38 @@ class ProjectionStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class RebuildStatus:
+    """How far a version is that is being built."""
+
+    name: str
+    version: int
+    phase: str
+    events_done: int
+    events_total: int
+    seconds: float
+
+    @property
+    def events_a_second(self) -> float:
+        """How fast it is filled, on the whole: less where it has rested."""
+        return self.events_done / max(self.seconds, 1e-3)
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """Where the ledger stands."""
 
     position: int
-    numbers_in: int
-    numbers_out: int
+    numbers_in: int | None
+    """None where this release knows no version that it could count."""
+    numbers_out: int | None
     projections: list[ProjectionStatus]
+    rebuilds: list[RebuildStatus]
 
     @property
     def is_well(self) -> bool:
-        """Whether every projection runs, as far as anybody can tell."""
-        return all(p.is_running for p in self.projections)
+        """Whether every projection that answers runs, as far as anybody can tell."""
+        is_counted = self.numbers_in is not None
+        return is_counted and all(p.is_running for p in self.projections if p.serves)
 
 
 async def read_status(connection: Connection) -> Status:
@@ -62,13 +83,16 @@ async def read_status(connection: Connection) -> Status:
     """
     with translated():
         rows = await connection.fetch(_READ_STATUS)
-        counted = await Serving(connection).fetch(_READ_TOTALS)
-        totals = {row[0]: row[1] for row in counted}
+        totals: dict[str, int | None] = {"in": None, "out": None}
+        with suppress(NotServed):
+            counted = await Serving(connection).fetch(_READ_TOTALS)
+            totals = {"in": 0, "out": 0} | {row[0]: row[1] for row in counted}
     return Status(
         position=rows[0]["ledger_position"],
-        numbers_in=totals.get("in", 0),
-        numbers_out=totals.get("out", 0),
+        numbers_in=totals["in"],
+        numbers_out=totals["out"],
         projections=[ProjectionStatus(*row[1:]) for row in rows if row["name"]],
+        rebuilds=[RebuildStatus(*r) for r in await read_rebuilds(connection)],
     )
 
 
@@ -78,7 +102,10 @@ def print_status(status: Status, *, as_json: bool) -> None:
         typer.echo(_json(asdict(status)))
         return
     typer.echo(f"position  {status.position}")
-    typer.echo(f"numbers   {status.numbers_in} in, {status.numbers_out} out")
+    if status.numbers_in is None:
+        typer.echo(f"numbers   {NotServed.title()}")
+    else:
+        typer.echo(f"numbers   {status.numbers_in} in, {status.numbers_out} out")
     table = Table("projection", "version", "serves", "position", "behind", "state")
     for p in status.projections:
         state = p.stopped_reason or f"last seen {p.idle_seconds:.0f} s ago"
@@ -92,6 +119,17 @@ def print_status(status: Status, *, as_json: bool) -> None:
         )
         table.add_row(*map(str, cells))
     Console().print(table)
+    if status.rebuilds:
+        Console().print(_rebuilds(status.rebuilds))
+
+
+def _rebuilds(rebuilds: Sequence[RebuildStatus]) -> Table:
+    table = Table("rebuild", "version", "phase", "events", "of", "a second")
+    for r in rebuilds:
+        rate = f"{r.events_a_second:.0f}" if r.phase == "filling" else ""
+        cells = (r.name, r.version, r.phase, r.events_done, r.events_total, rate)
+        table.add_row(*map(str, cells))
+    return table
 
 
 def print_keys(keys: Sequence[KeyRecord], *, as_json: bool) -> None:

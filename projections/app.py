@@ -82,10 +82,13 @@ async def keep_up_to_date(means: Means) -> None:
             found = await _live(means, live)
             if found != live:
                 await _end(running)
-                live = found
-                worker = Worker(known(live), means)
-                running = asyncio.create_task(worker.run(), name="projections")
+                live, running = found, None
+                if projections := known(live):
+                    worker = Worker(projections, means)
+                    running = asyncio.create_task(worker.run(), name="projections")
             await asyncio.sleep(means.settings.poll_seconds)
+            if running is not None and running.done():
+                running.result()
     finally:
         await _end(running)
 

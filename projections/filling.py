@@ -1,10 +1,13 @@
 """Fills the tables of a version that is being built, slice by slice of subjects.
 
 Each slice is folded from its events as a whole and copied once: nobody reads the tables
-yet, and no row is written twice. A process takes every so-manieth group of slices that
-is not there yet; what it has written of a group commits with the note that it has, so
-that a process that is killed leaves nothing behind and the next one nothing out. Never
-makes tables, and never goes beyond the frontier: what came after that is the tail's.
+yet, and no row is written twice. A process takes every so-manieth slice that is not
+there yet; its rows commit with the note that they are there, so that a process that is
+killed leaves nothing behind and the next one nothing out. Never makes tables, and never
+goes beyond the frontier: what came after that is the tail's.
+
+The subtle part is memory: a slice is read page by page, and somebody whose events are
+more than a page is not folded as a whole but, as the tail is, batch by batch.
 """
 
 import asyncio
@@ -12,14 +15,24 @@ import concurrent.futures
 import gc
 import multiprocessing
 import os
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from typing import Final, NamedTuple
+import signal
+import threading
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Mapping,
+    Sequence,
+)
+from typing import Final, NamedTuple, cast
+from uuid import UUID
 
 import asyncpg
 import uvloop
 
 from ledger.domain.events import ConsentChanged, SubjectErased
-from ledger.domain.ids import PhoneNumber, Position, Sealed, SubjectId
+from ledger.domain.ids import THE_LEDGER, PhoneNumber, Position, Sealed, SubjectId
 from ledger.errors import RebuildCancelled
 from ledger.garbage import GARBAGE_MIN
 from ledger.master_key import load_master_keys
@@ -27,28 +40,26 @@ from ledger.settings import Settings
 from ledger.store.codec import RecordedEvent, StoredRow, decode
 from ledger.store.database import Connection, Pool, open_pool, translated
 from ledger.store.keyring import Keyring
-from ledger.store.scan import read_slice
+from ledger.store.scan import read_erased_slice, read_slice_after
 from ledger.store.sealing import SubjectKey
 from ledger.store.statements import statement
-from projections.projection import Person, Projection, Row
+from projections.projection import Batch, Person, Projection, Row
 from projections.registry import Live, known
-from projections.slices import SLICES, Slice, slices, slices_for
+from projections.slices import Slice, slices
 
 _READ_FILLED = statement("projections", "read_filled")
 _INSERT_FILLED = statement("projections", "insert_filled")
+_READ_BUILDING = statement("projections", "read_building")
+_UPDATE_FILLED = statement("projections", "update_filled")
 
 Progress = Callable[[], Awaitable[None]]
 
 PROGRESS_SECONDS: Final = 0.5
-EVENTS_A_GROUP: Final = 8192
-"""What one transaction folds and copies, about: some ten megabytes."""
+EVENTS_A_SLICE: Final = 8192
+"""What one transaction folds and copies, about."""
 
-
-class Group(NamedTuple):
-    """Slices that are next to each other, filled in one transaction."""
-
-    numbers: range
-    span: Slice
+EVENTS_A_PAGE: Final = 2 * EVENTS_A_SLICE
+"""What is in memory at a time, at most: some tens of megabytes."""
 
 
 class Filling(NamedTuple):
@@ -58,107 +69,187 @@ class Filling(NamedTuple):
     settings: Settings
     versions: tuple[Live, ...]
     frontier: Position
+    slices: int
+    """In how many equal ranges all subjects are."""
 
 
-def groups(frontier: Position) -> Iterator[Group]:
-    """Every slice, as many to a group as have about ``EVENTS_A_GROUP`` events."""
-    count = min(slices_for(frontier, EVENTS_A_GROUP), SLICES)
-    each = SLICES // count
-    for number, span in enumerate(slices(count)):
-        yield Group(range(number * each, (number + 1) * each), span)
+class Page(NamedTuple):
+    """Streams of a slice, up to the frontier."""
+
+    whole: dict[SubjectId, list[RecordedEvent]]
+    parts: dict[SubjectId, list[RecordedEvent]]
+    """What follows of streams that are longer than a page."""
 
 
 async def fill(filling: Filling, processes: int, progress: Progress) -> None:
     """Fill everything with so many processes; ``progress`` is told of it meanwhile.
 
+    None of them outlives this call, however it ends.
+
     Raises:
-        LedgerError: why a process could not go on; all have ended.
+        LedgerError: why a process could not go on.
     """
     context = multiprocessing.get_context("spawn")
     loop = asyncio.get_running_loop()
-    with concurrent.futures.ProcessPoolExecutor(processes, context) as executor:
+    with concurrent.futures.ProcessPoolExecutor(
+        processes, context, initializer=end_with_parent
+    ) as executor:
         shares = [
             loop.run_in_executor(executor, fill_share, filling, own, processes)
             for own in range(processes)
         ]
-        while True:
-            done, running = await asyncio.wait(shares, timeout=PROGRESS_SECONDS)
-            await progress()
-            for share in done:
-                share.result()
-            if not running:
-                return
+        try:
+            await _ended(shares, progress)
+        except BaseException:
+            # What they are writing is rolled back, and done again by whoever goes on.
+            for child in multiprocessing.active_children():
+                child.terminate()
+            await asyncio.gather(*shares, return_exceptions=True)
+            raise
+
+
+async def _ended(shares: Sequence[asyncio.Future[None]], progress: Progress) -> None:
+    running = set(shares)
+    while running:
+        done, running = await asyncio.wait(
+            running,
+            timeout=PROGRESS_SECONDS,
+            return_when=asyncio.FIRST_EXCEPTION,
+        )
+        for share in done:
+            share.result()
+        await progress()
+
+
+def end_with_parent() -> None:
+    """Have this process end with the one that started it, however that ends.
+
+    Ctrl-C on a terminal is for the one that started it alone.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_after_parent, daemon=True).start()
+
+
+def _end_after_parent() -> None:
+    if parent := multiprocessing.parent_process():
+        parent.join()
+        os._exit(1)
 
 
 def fill_share(filling: Filling, own: int, count: int) -> None:
     """What one of ``count`` processes does."""
     gc.set_threshold(GARBAGE_MIN)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_fill_share(filling, own, count))
+        runner.run(fill_slices(filling, own, count))
 
 
-async def _fill_share(filling: Filling, own: int, count: int) -> None:
-    parent = os.getppid()
+async def fill_slices(filling: Filling, own: int, count: int) -> None:
+    """As ``fill_share``, in an event loop that there is."""
     settings = filling.settings
     masters = load_master_keys(settings)
     async with await open_pool(
         filling.dsn, settings, application="consent-ledger rebuild", is_durable=False
     ) as pool:
         filler = Filler(pool, Keyring(pool, masters), filling)
-        for number, group in enumerate(groups(filling.frontier)):
-            if os.getppid() != parent:
-                return  # Who started us was killed; whoever goes on starts its own.
+        await filler.start()
+        for number, span in enumerate(slices(filling.slices)):
             if number % count == own:
-                await filler.fill(group)
+                await filler.fill(number, span)
 
 
 class Filler:
-    """Fills groups, one at a time."""
+    """Fills slices, one at a time."""
 
     def __init__(self, pool: Pool, keyring: Keyring, filling: Filling) -> None:
         self._pool = pool
         self._keyring = keyring
         self._projections = known(filling.versions)
         self._frontier = filling.frontier
+        self._filled: dict[str, set[int]] = {}
 
-    async def fill(self, group: Group) -> None:
-        """Write the rows of a group, where they are not there yet.
+    async def start(self) -> None:
+        """Find out what is there already."""
+        with translated():
+            for projection in self._projections:
+                rows = await self._pool.fetch(_READ_FILLED, projection.name)
+                self._filled[projection.name] = {row[0] for row in rows}
+
+    async def fill(self, number: int, span: Slice) -> None:
+        """Write the rows of a slice, where they are not there yet.
 
         Raises:
             RebuildCancelled: the tables are not to be built any more.
             UnknownEvent, KeyMissing, SealBroken: an event cannot be folded.
             StoreUnavailable: the database cannot be used now.
         """
+        missing = [p for p in self._projections if number not in self._filled[p.name]]
+        if not missing:
+            return
         try:
             with translated():
                 async with self._pool.acquire() as connection:
-                    await self._fill(connection, group)
+                    async with connection.transaction():
+                        await self._fill(connection, number, span, missing)
+                    await self._forget_erased(connection, span, missing)
         except (asyncpg.ForeignKeyViolationError, asyncpg.UndefinedTableError):
             raise RebuildCancelled("by --cancel, meanwhile") from None
 
-    async def _fill(self, connection: Connection, group: Group) -> None:
-        async with connection.transaction():
-            missing = [
-                p for p in self._projections if await _lacks(connection, p, group)
-            ]
-            if not missing:
-                return
-            stored = await read_slice(connection, group.span.first, group.span.last)
-            people, events = await self._people(stored)
-            for projection in missing:
-                await _copy(connection, projection, people)
-                await connection.execute(
-                    _INSERT_FILLED, projection.name, list(group.numbers), events
-                )
-
-    async def _people(self, stored: Sequence[StoredRow]) -> tuple[list[Person], int]:
-        """Whoever is alive at the frontier, and how many events that took."""
-        streams: dict[SubjectId, list[RecordedEvent]] = {}
+    async def _fill(
+        self,
+        connection: Connection,
+        number: int,
+        span: Slice,
+        missing: Sequence[Projection],
+    ) -> None:
+        # Whoever else fills this slice, left by a rebuild that was killed, is waited
+        # for here.
+        own = [p for p in missing if await _is_taken(connection, p, number)]
+        if not own:
+            return
         events = 0
-        for row in stored:
+        async for page in self._pages(connection, span):
+            streams = (*page.whole.values(), *page.parts.values())
+            events += sum(map(len, streams))
+            people = await self._people(page.whole)
+            parts = await self._parts(page.parts)
+            for projection in own:
+                await _copy(connection, projection, people)
+                for part in parts:
+                    await projection.apply(connection, part)
+        for projection in own:
+            await connection.execute(_UPDATE_FILLED, projection.name, number, events)
+
+    async def _pages(self, connection: Connection, span: Slice) -> AsyncIterator[Page]:
+        """All that a slice holds, as much at a time as may be in memory."""
+        after, is_more = (span.first, 0), True
+        while is_more:
+            rows = await read_slice_after(connection, *after, span.last, EVENTS_A_PAGE)
+            is_more = len(rows) == EVENTS_A_PAGE
+            if not rows:
+                return
+            first, last = rows[0], rows[-1]
+            # What did not begin in this page, or fills it, comes in parts.
+            is_long = first[1] > 1 or (is_more and first[0] == last[0])
+            in_parts = first[0] if is_long else None
+            if is_more and first[0] != last[0]:
+                # The last one may go on: it comes whole, with the next page.
+                after, rows = (last[0], 0), [r for r in rows if r[0] != last[0]]
+            else:
+                after = (last[0], last[1])
+            yield self._page(rows, in_parts)
+
+    def _page(self, rows: Iterable[StoredRow], in_parts: UUID | None) -> Page:
+        page = Page({}, {})
+        for row in rows:
             if row[4] <= self._frontier:
+                streams = page.parts if row[0] == in_parts else page.whole
                 streams.setdefault(SubjectId(row[0]), []).append(decode(row))
-                events += 1
+        return page
+
+    async def _people(
+        self, streams: Mapping[SubjectId, Sequence[RecordedEvent]]
+    ) -> list[Person]:
+        """Whoever is alive at the frontier."""
         begun = {
             subject_id: stream
             for subject_id, stream in streams.items()
@@ -166,19 +257,51 @@ class Filler:
             and not isinstance(stream[-1].event, SubjectErased)
         }
         keys = await self._keyring.subject_keys_of_living(begun)
-        people = [
+        return [
             Person(subject_id, _number(stream[0], keys[subject_id]), stream)
             for subject_id, stream in begun.items()
             if subject_id in keys
         ]
-        return people, events
+
+    async def _parts(
+        self, streams: Mapping[SubjectId, Sequence[RecordedEvent]]
+    ) -> list[Batch]:
+        """What follows of who is alive still, as the tail would bring it."""
+        people = [subject_id for subject_id in streams if subject_id != THE_LEDGER]
+        keys = await self._keyring.subject_keys_of_living(people)
+        batches = []
+        for subject_id in keys:
+            stream = streams[SubjectId(subject_id)]
+            begun = {}
+            if stream[0].event.originator_version == 1:
+                begun[SubjectId(subject_id)] = _number(stream[0], keys[subject_id])
+            batches.append(Batch(stream, begun, frozenset()))
+        return batches
+
+    async def _forget_erased(
+        self, connection: Connection, span: Slice, projections: Sequence[Projection]
+    ) -> None:
+        """Delete whoever was erased while their rows were being written.
+
+        The erasure did not see them; the tail meets it as well, but maybe days later.
+        """
+        erased = await read_erased_slice(connection, span.first, span.last)
+        if since := _erased_since(erased, self._frontier):
+            async with connection.transaction():
+                for projection in projections:
+                    await projection.apply(connection, Batch((), {}, since))
 
 
-async def _lacks(connection: Connection, projection: Projection, group: Group) -> bool:
-    filled = await connection.fetchval(
-        _READ_FILLED, projection.name, group.numbers.start
-    )
-    return not filled
+async def _is_taken(
+    connection: Connection, projection: Projection, number: int
+) -> bool:
+    """Whether this transaction fills a slice; not where another one has done so."""
+    version = (projection.name, projection.version)
+    if await connection.fetchval(_INSERT_FILLED, *version, number) is not None:
+        return True
+    if not await connection.fetchval(_READ_BUILDING, *version):
+        raise RebuildCancelled("by --cancel, meanwhile")
+    return False
 
 
 async def _copy(
@@ -192,6 +315,16 @@ async def _copy(
         await connection.copy_records_to_table(
             table.name, records=of_table, columns=table.columns
         )
+
+
+def _erased_since(
+    erased: Iterable[Sequence[object]], frontier: Position
+) -> frozenset[SubjectId]:
+    return frozenset(
+        SubjectId(cast("UUID", subject_id))
+        for subject_id, _, position in erased
+        if cast("int", position) > frontier
+    )
 
 
 def _number(first: RecordedEvent, key: SubjectKey) -> PhoneNumber:

@@ -149,10 +149,20 @@ class Overtaken(Exception):
     """Another worker moved the checkpoint first."""
 
 
+class Dropped(Exception):
+    """The version is not kept up to date any more, and its tables may be gone."""
+
+
 async def load_checkpoint(pool: Pool, projection: Projection) -> Position:
-    """The position that ``projection`` has reached."""
+    """The position that ``projection`` has reached.
+
+    Raises:
+        Dropped: there is no such version any more.
+    """
     with translated():
         found = await pool.fetchval(_LOAD, projection.name, projection.version)
+    if found is None:
+        raise Dropped(f"{projection.name} version {projection.version}")
     return Position(found)
 
 

@@ -1,7 +1,8 @@
 """A whole rebuild, from empty tables to another version that answers.
 
 The order of the phases that ``rebuild`` has; begun anew it goes on where it was. Never
-knows a terminal: who calls is told how far it is.
+knows a terminal: who calls is told how far it is. One projection that may not switch
+does not keep another from it.
 """
 
 from collections import defaultdict
@@ -10,36 +11,27 @@ from contextlib import AsyncExitStack
 from typing import Final, NamedTuple
 
 from ledger.domain.ids import Position
+from ledger.errors import RebuildBlocked
 from ledger.store.database import Connection, translated
 from ledger.store.statements import statement
 from projections.filling import Filling, fill
-from projections.rebuild import (
-    Comparison,
-    Target,
-    alone,
-    begin,
-    compare,
-    follow,
-    index,
-    switch,
-)
+from projections.rebuild import Target, alone, begin, follow, frontier_now, index
+from projections.switching import Approval, Comparison, Switched, switch
 from projections.worker import Means
 
 _READ_DONE = statement("projections", "read_filled_events")
 
 PHASES: Final = ("filling", "indexing", "catching up", "compared")
 
-Shown = Callable[[str, int, int], None]
-"""Told of a phase, and how many events of how many are done in it."""
 
+class Told(NamedTuple):
+    """How a rebuild says how far it is."""
 
-class Rebuilt(NamedTuple):
-    """A version that answers now."""
-
-    target: Target
-    compared: Comparison
-    position: Position
-    """Of the event that says so."""
+    filled: Callable[[Sequence[str], int, int], None]
+    """Which projections are filled together, and how many events of how many."""
+    begun: Callable[[str, str], None]
+    """Which projection goes into which other phase."""
+    compared: Callable[[Target, Comparison], None]
 
 
 class Work(NamedTuple):
@@ -48,37 +40,44 @@ class Work(NamedTuple):
     dsn: str
     means: Means
     processes: int
-    actor: str
-    accepted: str | None
-    shown: Shown
+    approval: Approval
+    told: Told
 
 
-async def rebuild(names: Sequence[str], work: Work) -> list[Rebuilt]:
+async def rebuild(names: Sequence[str], work: Work) -> list[Switched]:
     """Build the next version of each, and let it answer.
 
     Raises:
-        RebuildRunning, RebuildBlocked, RebuildCancelled, NotFound: it is not done.
+        RebuildRunning, RebuildBlocked, RebuildCancelled, NotFound: it is not done; of
+            several, those that are not blocked are.
         UnknownEvent, KeyMissing, SealBroken: an event cannot be folded.
         StoreUnavailable: the database cannot be used now; what is done stays.
     """
     async with AsyncExitStack() as stack:
-        targets: dict[Target, Connection] = {}
-        for name in names:
-            connection = await stack.enter_async_context(alone(work.dsn, name))
-            targets[await begin(connection, name)] = connection
+        connections = {
+            name: await stack.enter_async_context(alone(work.dsn, name))
+            for name in names
+        }
+        # The same for all that begin now, so that their events are folded once.
+        frontier = await frontier_now(connections[names[0]])
+        targets = {
+            await begin(connection, name, frontier): connection
+            for name, connection in connections.items()
+        }
         await _fill(targets, work)
-        return [await _finish(c, target, work) for target, c in targets.items()]
+        return await _finish_all(targets, work)
 
 
 async def _fill(targets: Mapping[Target, Connection], work: Work) -> None:
     """Those that are at the same frontier are folded together."""
-    by_frontier: defaultdict[Position, list[Target]] = defaultdict(list)
+    together: defaultdict[tuple[int, int], list[Target]] = defaultdict(list)
     for target in targets:
         if target.phase == "filling":
-            by_frontier[target.frontier].append(target)
-    for frontier, together in by_frontier.items():
-        connection = targets[together[0]]
-        names = [target.live.name for target in together]
+            together[target.frontier, target.slices].append(target)
+    for (frontier, slices), of_both in together.items():
+        connection = targets[of_both[0]]
+        live = tuple(target.live for target in of_both)
+        names = [name for name, *_ in live]
 
         async def progress(
             connection: Connection = connection,
@@ -87,30 +86,38 @@ async def _fill(targets: Mapping[Target, Connection], work: Work) -> None:
         ) -> None:
             with translated():
                 done = await connection.fetchval(_READ_DONE, names)
-            work.shown("filling", done, frontier)
+            work.told.filled(names, done, frontier)
 
-        live = tuple(target.live for target in together)
-        filling = Filling(work.dsn, work.means.settings, live, frontier)
+        filling = Filling(
+            work.dsn, work.means.settings, live, Position(frontier), slices
+        )
         await fill(filling, work.processes, progress)
 
 
-async def _finish(connection: Connection, target: Target, work: Work) -> Rebuilt:
+async def _finish_all(
+    targets: Mapping[Target, Connection], work: Work
+) -> list[Switched]:
+    done, blocked = [], None
+    for target, connection in targets.items():
+        try:
+            done.append(await _finish(connection, target, work))
+        except RebuildBlocked as error:
+            blocked = blocked or error
+    if blocked:
+        raise blocked
+    return done
+
+
+async def _finish(connection: Connection, target: Target, work: Work) -> Switched:
     """Indexes, tail, comparison, switch: of one projection."""
-    begun = PHASES.index(target.phase)
+    name, begun = target.live.name, PHASES.index(target.phase)
     if begun <= PHASES.index("indexing"):
-        work.shown("indexing", 0, 0)
+        work.told.begun(name, "indexing")
         await index(connection, target)
     if begun <= PHASES.index("catching up"):
-        work.shown("catching up", 0, 0)
+        work.told.begun(name, "catching up")
         await follow(connection, target, work.means)
-    work.shown("comparing", 0, 0)
-    compared = await compare(connection, target, work.means)
-    position = await switch(
-        connection,
-        target,
-        compared,
-        work.means,
-        actor=work.actor,
-        accepted=work.accepted,
+    work.told.begun(name, "comparing")
+    return await switch(
+        connection, target, work.means, work.approval, work.told.compared
     )
-    return Rebuilt(target, compared, position)

@@ -27,6 +27,7 @@ from ledger.store.keyring import Keyring
 from ledger.store.subscription import Doorbell
 from projections.projection import (
     Batch,
+    Dropped,
     Overtaken,
     Projection,
     advance,
@@ -73,14 +74,22 @@ class Worker:
         self._seen = 0.0
 
     async def run(self) -> None:
-        """Work until cancelled; returns only where every projection has stopped."""
+        """Work until cancelled; returns only where every projection has stopped.
+
+        Or was dropped: nobody is told of that, and the others go on.
+        """
         while True:
             try:
+                self._projections = await self._not_dropped()
+                if not self._projections:
+                    return None
                 # A process that was killed while it caught up has left none.
                 await self._create_indexes()
                 if (position := await self._level()) is None:
                     return await self._run_apart()
                 await self._follow(position)
+            except Dropped:
+                continue
             except Overtaken:
                 log.info("overtaken", extra={"projection": self._names})
             except StoreUnavailable as error:
@@ -114,6 +123,14 @@ class Worker:
     @property
     def _names(self) -> str:
         return ", ".join(projection.name for projection in self._projections)
+
+    async def _not_dropped(self) -> Sequence[Projection]:
+        left = []
+        for projection in self._projections:
+            with suppress(Dropped):
+                await load_checkpoint(self._pool, projection)
+                left.append(projection)
+        return left
 
     async def _run_apart(self) -> None:
         async with asyncio.TaskGroup() as group:

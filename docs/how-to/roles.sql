@@ -24,8 +24,7 @@ GRANT SELECT, UPDATE ON ledger_position TO ledger_web;
 GRANT EXECUTE ON FUNCTION append_events_v1, rfc3339_v1 TO ledger_web;
 GRANT SELECT, INSERT ON event_kinds TO ledger_web;
 GRANT SELECT ON erased_subjects, api_keys, schema_migrations, projections,
-    projection_pointers, rebuilds,
-    phone_numbers_v1, phone_number_senders_v1, consent_history_v1 TO ledger_web;
+    projection_pointers, rebuilds, rebuilt_slices TO ledger_web;
 
 -- They make keys, and may destroy one only by erasing its subject: the function runs
 -- with the owner's rights, appends the event that says so, and does both or neither.
@@ -38,14 +37,36 @@ GRANT EXECUTE ON FUNCTION erase_subject_v1 TO ledger_web;
 GRANT SELECT ON ledger_events, ledger_position, schema_migrations TO ledger_projector;
 GRANT SELECT, INSERT ON event_kinds TO ledger_projector;
 GRANT SELECT ON identity_key, subject_keys, erased_subjects TO ledger_projector;
-GRANT SELECT ON projection_pointers, rebuilds TO ledger_projector;
+GRANT SELECT ON projection_pointers, rebuilds, rebuilt_slices TO ledger_projector;
 GRANT SELECT, UPDATE (position, seen_at, stopped_reason) ON projections
     TO ledger_projector;
-GRANT SELECT, INSERT, UPDATE, DELETE ON phone_numbers_v1, phone_number_senders_v1
-    TO ledger_projector;
-GRANT SELECT, INSERT, DELETE ON consent_history_v1 TO ledger_projector;
-GRANT EXECUTE ON FUNCTION phone_numbers_v1_erase, consent_history_v1_erase
-    TO ledger_projector;
+
+-- Of every version that there is of the projections' tables. The history is only added to.
+DO $$
+DECLARE
+    made record;
+BEGIN
+    FOR made IN
+        SELECT c.oid::regclass AS name, c.relname LIKE 'consent_history%' AS is_history
+        FROM pg_class AS c
+        WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r'
+            AND c.relname ~ '^(phone_numbers|phone_number_senders|consent_history)_v\d+$'
+    LOOP
+        EXECUTE format('GRANT SELECT ON %s TO ledger_web', made.name);
+        EXECUTE format('GRANT SELECT, INSERT, DELETE ON %s TO ledger_projector', made.name);
+        IF NOT made.is_history THEN
+            EXECUTE format('GRANT UPDATE ON %s TO ledger_projector', made.name);
+        END IF;
+    END LOOP;
+    FOR made IN
+        SELECT p.oid::regprocedure AS name FROM pg_proc AS p
+        WHERE p.pronamespace = 'public'::regnamespace
+            AND p.proname ~ '^(phone_numbers|consent_history)_v\d+_erase$'
+    LOOP
+        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO ledger_projector', made.name);
+    END LOOP;
+END
+$$;
 
 -- An auditor's own tools read the ledger, without its people: no table of keys, since a
 -- copy of a key would outlast an erasure. The API opens evidence for the role auditor.

@@ -143,9 +143,7 @@ class Feed:
             return parse_position("Last-Event-ID", last)
         if snapshot == "true":
             return Position(0)
-        _, states = await self._read_model.projections()
-        reached = (s.position for s in states if s.name == "phone_numbers")
-        return Position(next(reached, 0))
+        return await self._read_model.reached("phone_numbers")
 
     async def _write_all(
         self,

@@ -12,10 +12,14 @@ from ledger.api.answers import of_model
 from ledger.api.models import Liveness, ProjectionState, Readiness
 from ledger.api.read_model import ReadModel
 from ledger.command_handler import CommandHandler
-from ledger.domain.ids import Position
-from ledger.errors import SchemaMismatch, StoreUnavailable, UnknownEvent
+from ledger.errors import NotServed, SchemaMismatch, StoreUnavailable, UnknownEvent
 from ledger.migrations import check_schema
-from ledger.observations import QUEUE, metrics, observe_projections
+from ledger.observations import (
+    QUEUE,
+    metrics,
+    observe_projections,
+    observe_rebuilds,
+)
 from ledger.settings import Settings
 from ledger.store.database import Pool, translated
 
@@ -57,7 +61,7 @@ class HealthApi:
         QUEUE.set(self._handler.waiting)
         # The counts are worth having while the database is down or empty, too.
         with contextlib.suppress(StoreUnavailable, asyncpg.UndefinedTableError):
-            self._observe(*await self._read_model.projections())
+            await self._observe()
         return web.Response(
             body=metrics(), headers={"Content-Type": "text/plain; version=0.0.4"}
         )
@@ -69,15 +73,22 @@ class HealthApi:
                 async with self._pool.acquire() as connection:
                     await check_schema(connection)
             position, found = await self._read_model.projections()
+            answering = await self._read_model.answering() if found else {}
+        except NotServed as error:
+            return _unready(f"{error.code}: {error}")
         except StoreUnavailable as error:
             # Not its message: that may name the server, and anyone may ask here.
             return _unready(f"{error.code}: {error.title()}")
         except SchemaMismatch as error:
             return _unready(f"{error.code}: {error}")
         states = [_discreet(state) for state in found]
-        # Of the version that answers: another may be days from it, and do no harm.
-        serving = [state for state in states if state.serving]
-        reasons = [r for state in serving for r in self._reasons(state)]
+        # Of the version that answers here: another may be days from it, and do no harm.
+        reasons = [
+            reason
+            for state in states
+            if answering.get(state.name) == state.version
+            for reason in self._reasons(state)
+        ]
         if not states:
             reasons.append("no projection was ever started")
         return Readiness(
@@ -95,10 +106,21 @@ class HealthApi:
             reasons.append(f"{state.name} is {state.lag_events} events behind")
         return reasons
 
-    def _observe(self, position: Position, states: list[ProjectionState]) -> None:
+    async def _observe(self) -> None:
+        position, states = await self._read_model.projections()
+        rebuilds = {r.name: r for r in await self._read_model.rebuilds()}
+        serving = [state for state in states if state.serving]
         observe_projections(
             position,
-            {s.name: (s.position, s.stopped_reason is not None) for s in states},
+            {s.name: (s.position, s.stopped_reason is not None) for s in serving},
+        )
+        observe_rebuilds(
+            {
+                s.name: (r.phase, r.events_done, r.events_total)
+                if (r := rebuilds.get(s.name))
+                else None
+                for s in serving
+            }
         )
 
 

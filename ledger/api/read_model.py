@@ -9,7 +9,7 @@ not; what the erasures left stands wherever that one has said nothing.
 
 import asyncio
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -25,7 +25,7 @@ from ledger.domain.ids import Answer, PhoneNumber, Position, Status, SubjectId, 
 from ledger.errors import NotYetProjected
 from ledger.settings import Settings
 from ledger.store.batcher import Batcher
-from ledger.store.database import Pool, translated
+from ledger.store.database import Connection, Pool, translated
 from ledger.store.keyring import Keyring
 from ledger.store.statements import statement
 from ledger.store.subscription import Doorbell
@@ -33,6 +33,7 @@ from ledger.store.subscription import Doorbell
 _FIND_SUBJECTS = statement("ledger.api", "find_subjects")
 _READ_HISTORY = statement("ledger.api", "read_history")
 _READ_PROJECTIONS = statement("ledger.api", "read_projections")
+_READ_REBUILDS = statement("ledger.api", "read_rebuilds")
 
 RUNNING_SECONDS_MAX = 15.0
 """A projection whose worker has been silent for longer is not running."""
@@ -51,6 +52,24 @@ class Past(NamedTuple):
     """``out`` where the number was out before any of them."""
     since: datetime | None
     """When what makes it ``out`` occurred."""
+
+
+class Rebuild(NamedTuple):
+    """How far a version is that is being built."""
+
+    name: str
+    version: int
+    phase: str
+    events_done: int
+    events_total: int
+    seconds: float
+    """Since it was begun."""
+
+
+async def read_rebuilds(connection: Pool | Connection) -> list[Rebuild]:
+    """The versions that are being built."""
+    with translated():
+        return [Rebuild(*row) for row in await connection.fetch(_READ_REBUILDS)]
 
 
 class Told(NamedTuple):
@@ -128,27 +147,45 @@ class ReadModel:
         states = [_state(*row) for row in rows if row["name"] is not None]
         return Position(rows[0]["ledger_position"]), states
 
+    async def rebuilds(self) -> list[Rebuild]:
+        """The versions that are being built."""
+        return await read_rebuilds(self._pool)
+
     async def wait_for(self, position: Position, projection: str) -> None:
         """Return once ``projection`` has reached ``position``.
 
         Raises:
             NotYetProjected: it has not within LEDGER_WAIT_SECONDS_MAX.
+            NotServed: no version of it can be read.
         """
         try:
             async with asyncio.timeout(self._wait_seconds_max):
                 rung = self._bell.count
-                while await self._reached(projection) < position:
+                while await self.reached(projection) < position:
                     await self._bell.wait_after(rung)
                     rung = self._bell.count
         except TimeoutError:
             message = f"{projection} has not reached position {position}"
             raise NotYetProjected(message) from None
 
-    async def _reached(self, projection: str) -> Position:
+    async def answering(self) -> Mapping[str, int]:
+        """The version of each projection from which this process answers.
+
+        Raises:
+            NotServed, StoreUnavailable: as ``Serving.versions``.
+        """
+        return dict(await self._serving.versions())
+
+    async def reached(self, projection: str) -> Position:
+        """How far the version is from which this process answers."""
         version = await self._serving.version_of(projection)
         _, states = await self.projections()
-        read = (s for s in states if (s.name, s.version) == (projection, version))
-        return Position(next((s.position for s in read), 0))
+        for state in states:
+            if (state.name, state.version) == (projection, version):
+                return Position(state.position)
+        # It was dropped: whoever waits looks again, and at another.
+        self._serving.forget()
+        return Position(0)
 
     async def _find(
         self, numbers: Sequence[PhoneNumber]

@@ -42,10 +42,12 @@ class Serving:
         self._pool = pool
         self._versions: tuple[tuple[str, int], ...] = ()
         self._until = 0.0
+        self._forgotten = 0
 
     def forget(self) -> None:
         """The pointer may have changed: read it before the next answer."""
         self._until = 0.0
+        self._forgotten += 1
 
     async def versions(self) -> tuple[tuple[str, int], ...]:
         """The version of each projection from which to answer.
@@ -58,10 +60,13 @@ class Serving:
             StoreUnavailable: the database cannot be read now.
         """
         if time.monotonic() >= self._until:
+            forgotten = self._forgotten
             with translated():
                 rows = await self._pool.fetch(_READ_SERVING)
             self._versions = _chosen([Version(*row) for row in rows])
-            self._until = time.monotonic() + REMEMBERED_SECONDS
+            # What was read before a switch is not what it says after that.
+            if forgotten == self._forgotten:
+                self._until = time.monotonic() + REMEMBERED_SECONDS
         return self._versions
 
     async def version_of(self, name: str) -> int:

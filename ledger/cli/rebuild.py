@@ -4,21 +4,24 @@ Every way in which a version begins, answers, or goes away.
 """
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Annotated, Any
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager
+from types import TracebackType
+from typing import Annotated, Any, Self
 
 import orjson
 import typer
 
 from ledger.cli.people import actor
 from ledger.cli.setup import AsJson, Ledger, with_ledger
-from ledger.errors import InvalidRequest
+from ledger.errors import InvalidRequest, NotFound
 from ledger.progress import Advance, shown_progress
+from ledger.store.database import connect
 from ledger.store.subscription import Doorbell
-from projections.rebuild import alone, cancel, drop_old, go_back
-from projections.rebuilding import Rebuilt, Work, rebuild
+from projections.rebuild import Target, alone, cancel, drop_old
+from projections.rebuilding import Told, Work, rebuild
 from projections.registry import NAMES
+from projections.switching import Approval, Comparison, Switched, go_back
 from projections.worker import Means
 
 rebuild_app = typer.Typer()
@@ -53,11 +56,15 @@ def rebuild_command(  # noqa: PLR0913 - a command's options are its arguments
     as_json: AsJson = False,
 ) -> None:
     """Build a projection anew from the events, compare, and switch to it."""
-    if back + is_drop + is_cancel > 1 or (accept and (back or is_drop or is_cancel)):
-        raise InvalidRequest("--accept, --back, --drop-old and --cancel stand alone")
+    if back + is_drop + is_cancel > 1 or (accept and (is_drop or is_cancel)):
+        raise InvalidRequest("--back, --drop-old and --cancel stand alone")
     wanted = list(dict.fromkeys(names or NAMES))
-    if back or is_drop or is_cancel:
-        done = [_change(name, back=back, is_drop=is_drop) for name in wanted]
+    if is_drop:
+        done: Iterable[dict[str, Any]] = [_drop_old(name) for name in wanted]
+    elif is_cancel:
+        done = _of_any(_cancel, wanted)
+    elif back:
+        done = _of_any(lambda name: _go_back(name, accept), wanted)
     else:
         done = _rebuild(wanted, processes, accept)
     for told in done:
@@ -67,17 +74,53 @@ def rebuild_command(  # noqa: PLR0913 - a command's options are its arguments
             typer.echo("; ".join(f"{name} {value}" for name, value in told.items()))
 
 
-def _change(name: str, *, back: bool, is_drop: bool) -> dict[str, Any]:
+def _of_any(
+    work: Callable[[str], dict[str, Any]], names: Sequence[str]
+) -> Iterator[dict[str, Any]]:
+    """Do it to those to which it can be done, of several.
+
+    Raises:
+        NotFound: there is none.
+    """
+    missing: list[NotFound] = []
+    for name in names:
+        try:
+            yield work(name)
+        except NotFound as error:
+            missing.append(error)
+    if len(missing) == len(names):
+        raise missing[0]
+
+
+def _drop_old(name: str) -> dict[str, Any]:
     async def run(ledger: Ledger) -> dict[str, Any]:
-        async with ledger.pool.acquire() as connection:
-            if back:
-                was, now = await go_back(connection, name, actor())
-                return {"projection": name, "from": was, "serving": now}
-            if is_drop:
-                async with alone(ledger.dsn, name):
-                    dropped = await drop_old(connection, name)
-                return {"projection": name, "dropped": dropped}
+        async with alone(ledger.dsn, name) as connection:
+            dropped = await drop_old(connection, name)
+        return {"projection": name, "dropped": dropped}
+
+    return with_ledger(run)
+
+
+def _cancel(name: str) -> dict[str, Any]:
+    async def run(ledger: Ledger) -> dict[str, Any]:
+        # Not by the pool, whose statements end soon: it may wait for an index.
+        connection = await connect(ledger.dsn, application="consent-ledger rebuild")
+        try:
             return {"projection": name, "cancelled": await cancel(connection, name)}
+        finally:
+            await connection.close()
+
+    return with_ledger(run)
+
+
+def _go_back(name: str, accepted: str | None) -> dict[str, Any]:
+    async def run(ledger: Ledger) -> dict[str, Any]:
+        approval = Approval(actor(), accepted)
+        async with _means(ledger) as means, alone(ledger.dsn, name) as connection:
+            with _Shown() as shown:
+                return _told(
+                    await go_back(connection, name, means, approval, shown.compared)
+                )
 
     return with_ledger(run)
 
@@ -86,48 +129,75 @@ def _rebuild(
     names: list[str], processes: int | None, accepted: str | None
 ) -> list[dict[str, Any]]:
     async def run(ledger: Ledger) -> list[dict[str, Any]]:
-        bell = Doorbell(
-            ledger.dsn,
-            "projections_advanced",
-            poll_seconds=ledger.settings.poll_seconds,
-        )
-        means = Means(ledger.pool, ledger.store, ledger.keyring, bell, ledger.settings)
         count = processes or os.cpu_count() or 1
-        async with bell:
-            with _shown(", ".join(names)) as shown:
-                work = Work(ledger.dsn, means, count, actor(), accepted, shown)
-                return [_told(rebuilt) for rebuilt in await rebuild(names, work)]
+        approval = Approval(actor(), accepted)
+        async with _means(ledger) as means:
+            with _Shown() as shown:
+                told = Told(shown.filled, shown.begun, shown.compared)
+                work = Work(ledger.dsn, means, count, approval, told)
+                return [_told(switched) for switched in await rebuild(names, work)]
 
     return with_ledger(run)
 
 
-@contextmanager
-def _shown(what: str) -> Iterator[Any]:
-    """Show how far it is: a bar, or lines, for the events that are folded."""
-    bars: list[Any] = []
-    advance: Advance | None = None
-    before = 0
-
-    def shown(phase: str, done: int, total: int) -> None:
-        nonlocal advance, before
-        if phase != "filling":
-            typer.echo(f"{what}: {phase}", err=True)
-            return
-        if advance is None:
-            bars.append(shown_progress(f"{what}: events", total))
-            advance = bars[0].__enter__()
-        advance(done - before)
-        before = done
-
-    try:
-        yield shown
-    finally:
-        for bar in bars:
-            bar.__exit__(None, None, None)
+@asynccontextmanager
+async def _means(ledger: Ledger) -> AsyncIterator[Means]:
+    seconds = ledger.settings.poll_seconds
+    async with Doorbell(
+        ledger.dsn, "projections_advanced", poll_seconds=seconds
+    ) as bell:
+        yield Means(ledger.pool, ledger.store, ledger.keyring, bell, ledger.settings)
 
 
-def _told(rebuilt: Rebuilt) -> dict[str, Any]:
-    target, compared, position = rebuilt
+class _Shown:
+    """How far it is, on standard error: a bar while events are folded, and lines."""
+
+    def __init__(self) -> None:
+        self._bar = ExitStack()
+        self._names: Sequence[str] = ()
+        self._advance: Advance
+        self._done = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.close()
+
+    def filled(self, names: Sequence[str], done: int, total: int) -> None:
+        """Move the bar of those projections."""
+        if self._names != names:
+            self._bar.close()
+            bar = shown_progress(f"{', '.join(names)}: events", total)
+            self._advance = self._bar.enter_context(bar)
+            self._names, self._done = names, 0
+        self._advance(done - self._done)
+        self._done = done
+
+    def begun(self, name: str, phase: str) -> None:
+        """A line, after the bar."""
+        self._bar.close()
+        typer.echo(f"{name}: {phase}", err=True)
+
+    def compared(self, target: Target, comparison: Comparison) -> None:
+        """A line for each kind of change, with the subjects that are examples of it."""
+        name, version, _ = target.live
+        for change in comparison.changes:
+            subjects = ", ".join(map(str, change.examples))
+            typer.echo(
+                f"{name}: {change.numbers} {change.was} to {change.becomes} in "
+                f"version {version}, of report {comparison.report_id}: {subjects}",
+                err=True,
+            )
+
+
+def _told(switched: Switched) -> dict[str, Any]:
+    target, compared, position = switched
     return {
         "projection": target.live.name,
         "from": target.serving.version,

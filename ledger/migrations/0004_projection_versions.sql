@@ -15,29 +15,32 @@ CREATE TABLE IF NOT EXISTS projections (
 ) WITH (fillfactor = 50);
 ALTER TABLE projections ADD COLUMN shape integer NOT NULL DEFAULT 1;
 
--- The version that answers. A switch is one UPDATE of one row.
+-- The version that answers. A switch is one UPDATE of one row. version_last is the newest
+-- that there ever was: a number is not given twice, or who remembers one that was dropped
+-- could read another that is half built.
 CREATE TABLE projection_pointers (
     name text CONSTRAINT projection_pointers_one_version_serves PRIMARY KEY,
     version integer NOT NULL,
+    version_last integer NOT NULL,
     CONSTRAINT projection_pointers_name_what_is_kept_up_to_date
         FOREIGN KEY (name, version) REFERENCES projections (name, version)
 );
-INSERT INTO projection_pointers (name, version)
-SELECT p.name, max(p.version) FROM projections AS p GROUP BY p.name;
+INSERT INTO projection_pointers (name, version, version_last)
+SELECT p.name, max(p.version), max(p.version) FROM projections AS p GROUP BY p.name;
 
 -- A version that is being built beside the one that answers: from the events up to
--- frontier, slice by slice.
+-- frontier, in so many slices of subjects.
 CREATE TABLE rebuilds (
     name text CONSTRAINT rebuilds_one_at_a_time PRIMARY KEY,
     version integer NOT NULL,
     shape integer NOT NULL,
     frontier bigint NOT NULL,
+    slices integer NOT NULL,
     phase text NOT NULL,
     started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     seen_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    report_id uuid,
     CONSTRAINT rebuilds_phase_is_known
-        CHECK (phase IN ('filling', 'indexing', 'catching up', 'compared'))
+        CHECK (phase IN ('filling', 'indexing', 'catching up', 'compared', 'cancelled'))
 );
 
 -- The slices whose rows are in the tables, written with those rows.
@@ -79,9 +82,15 @@ BEGIN
     DELETE FROM kept_evidence_keys AS k WHERE k.subject_id = erased;
     INSERT INTO erased_subjects (subject_id, status, since, position)
     VALUES (erased, erased_status, coalesce(erased_since, now_recorded), next_position);
+    -- No version goes away, and none comes to be indexed, until this is committed. Who
+    -- makes an index would hold this up, and with it every append: there the
+    -- tail deletes the rows, and what was cancelled is dropped with them.
+    PERFORM FROM rebuilds FOR SHARE;
+    PERFORM FROM projections FOR KEY SHARE;
     FOR projection IN
         SELECT p.name, p.version FROM projections AS p
         UNION SELECT r.name, r.version FROM rebuilds AS r
+        WHERE r.phase NOT IN ('indexing', 'cancelled')
     LOOP
         EXECUTE format('SELECT %I(%L)',
             projection.name || '_v' || projection.version || '_erase', erased);

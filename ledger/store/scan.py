@@ -15,6 +15,7 @@ from ledger.store.database import Connection
 from ledger.store.statements import statement
 
 _READ_SLICE: Final = statement("ledger.store", "read_slice")
+_READ_SLICE_AFTER: Final = statement("ledger.store", "read_slice_after")
 _READ_ERASED: Final = statement("ledger.store", "read_erased_slice")
 _COUNT_POSITIONS: Final = statement("ledger.store", "count_positions")
 _FIND_MISSING: Final = statement("ledger.store", "find_missing_positions")
@@ -47,6 +48,16 @@ async def read_slice(
     """
     rows = await connection.fetch(_READ_SLICE, first, last, timeout=SCAN_SECONDS_MAX)
     # A Record unpacks as a StoredRow does; making one of each takes its time.
+    return cast("list[StoredRow]", rows)
+
+
+async def read_slice_after(
+    connection: Connection, subject_id: UUID, version: int, last: UUID, limit: int
+) -> Sequence[StoredRow]:
+    """As ``read_slice``, from behind an event on, and so many at most."""
+    rows = await connection.fetch(
+        _READ_SLICE_AFTER, subject_id, version, last, limit, timeout=SCAN_SECONDS_MAX
+    )
     return cast("list[StoredRow]", rows)
 
 

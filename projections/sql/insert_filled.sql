@@ -1,7 +1,8 @@
--- Notes that the rows of slices are in the tables, in the transaction that wrote them; the
--- events are counted with the first. It objects where another process has written them, or
--- where nothing is to be built any more.
--- $1 projection text   $2 slices integer[]   $3 events bigint
+-- Takes a slice, before its rows are written and in their transaction: nothing comes back
+-- where another process has written them, or nothing is to be filled any more.
+-- $1 projection text   $2 version integer   $3 slice integer
 INSERT INTO rebuilt_slices (name, slice, events)
-SELECT $1, s.slice, CASE WHEN s.ordinal = 1 THEN $3 ELSE 0 END
-FROM unnest($2::integer[]) WITH ORDINALITY AS s (slice, ordinal)
+SELECT r.name, $3::integer, 0 FROM rebuilds AS r
+WHERE r.name = $1 AND r.version = $2 AND r.phase = 'filling'
+ON CONFLICT DO NOTHING
+RETURNING slice

@@ -1,3 +1,4 @@
--- Notes how far the building of a version has come.
--- $1 projection text   $2 phase text
-UPDATE rebuilds SET phase = $2, seen_at = clock_timestamp() WHERE name = $1
+-- Notes how far the building of a version has come, if it was not cancelled.
+-- $1 projection text   $2 version integer   $3 phase text
+UPDATE rebuilds SET phase = $3, seen_at = clock_timestamp()
+WHERE name = $1 AND version = $2 AND phase <> 'cancelled'

@@ -14,9 +14,15 @@ WITH changed AS (
     FULL JOIN phone_number_senders_v1 AS n
         ON n.subject_id = o.subject_id AND n.sender = o.sender
     WHERE o.status IS DISTINCT FROM n.status
+),
+ranked AS (
+    SELECT c.was, c.becomes, c.subject_id,
+        hashtextextended(c.subject_id || c.sender, 0) AS hash,
+        dense_rank() OVER (PARTITION BY c.was, c.becomes ORDER BY c.subject_id) AS place
+    FROM changed AS c
 )
-SELECT c.was, c.becomes, count(DISTINCT c.subject_id),
-    (array_agg(DISTINCT c.subject_id))[1:$1::integer],
-    md5(string_agg(c.subject_id || c.sender, ',' ORDER BY c.subject_id, c.sender))
-FROM changed AS c
-GROUP BY c.was, c.becomes ORDER BY c.was, c.becomes
+SELECT r.was, r.becomes, max(r.place),
+    array_agg(DISTINCT r.subject_id) FILTER (WHERE r.place <= $1::integer),
+    sum(r.hash)::text
+FROM ranked AS r
+GROUP BY r.was, r.becomes ORDER BY r.was, r.becomes

@@ -1,0 +1,2 @@
+-- The position of the newest event.
+SELECT position FROM ledger_position

@@ -1,0 +1,234 @@
+"""Compares two versions of a projection, and lets the other one answer.
+
+Forward to a version that was built, and back to the one before: both are held to the
+same rule, that nobody is texted who was not, unless somebody accepts just that. Never
+fills a table beyond the few events that one version lacks of the other.
+
+The subtle part is the switch. Both versions are held still, by the row locks that every
+worker takes first; what one lacks of the other is applied; of whom something came since
+they were compared is compared again, and all of it where that shows a risk; and the
+pointer moves with an event in the ledger that says what changed and who accepted it.
+"""
+
+import hashlib
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final, NamedTuple
+
+from ledger.domain.events import ProjectionSwitched
+from ledger.domain.ids import THE_LEDGER, Position, SubjectId, Version
+from ledger.errors import NotFound, RebuildBlocked, RebuildCancelled, StoreUnavailable
+from ledger.store.codec import encode_open
+from ledger.store.database import Connection, translated
+from ledger.store.event_store import Appended
+from ledger.store.postgres import append_with
+from ledger.store.statements import statement
+from projections.projection import Change, Overtaken, advance
+from projections.rebuild import (
+    Target,
+    forget,
+    made,
+    others,
+    serving_version,
+    uncancelled,
+)
+from projections.worker import Means, Worker
+
+_HOLD = statement("projections", "hold_versions")
+_POINT = statement("projections", "update_pointer")
+_READ_VERSION = statement("projections", "read_ledger_version")
+_READ_POSITIONS = statement("projections", "read_positions")
+
+EXAMPLES_MAX: Final = 20
+_TRIES_MAX: Final = 50
+_BOTH: Final = 2
+
+
+class Comparison(NamedTuple):
+    """What the new version says otherwise, at a position."""
+
+    position: Position
+    changes: list[Change]
+
+    @property
+    def report_id(self) -> str:
+        """The same risks have the same, whenever they are found; or the same changes.
+
+        Where somebody would be texted only that counts: the other changes come and go
+        with every text, and whoever accepts could never be in time.
+        """
+        told = [(c.was, c.becomes, c.digest) for c in self.risks or self.changes]
+        return hashlib.sha256(repr(told).encode()).hexdigest()[:12]
+
+    @property
+    def risks(self) -> list[Change]:
+        """Those by which somebody would be texted who was not."""
+        return [change for change in self.changes if change.is_risk]
+
+
+class Switched(NamedTuple):
+    """A version that answers now."""
+
+    target: Target
+    compared: Comparison
+    position: Position
+    """Of the event that says so."""
+
+
+class Approval(NamedTuple):
+    """Who switches, and what they accept."""
+
+    actor: str
+    accepted: str | None = None
+    """The id of a report."""
+
+
+Told = Callable[[Target, Comparison], None]
+"""Told what was found, before anything is refused or switched."""
+
+
+async def switch(
+    connection: Connection, target: Target, means: Means, approval: Approval, told: Told
+) -> Switched:
+    """Compare, and let the new version answer.
+
+    Raises:
+        RebuildBlocked: somebody would be texted who was not, and nobody has accepted
+            just that.
+        RebuildCancelled: one of the versions was dropped meanwhile.
+        StoreUnavailable: it is not known to be done; safe to try again.
+    """
+    for _ in range(_TRIES_MAX):
+        compared = await compare(connection, target, means)
+        told(target, compared)
+        if compared.risks and approval.accepted != compared.report_id:
+            raise RebuildBlocked(blocked_by(compared))
+        with uncancelled():
+            async with connection.transaction():
+                if await _hold(connection, target, compared, means):
+                    position = await _point(connection, target, compared, approval)
+                    await forget(connection, target.live)
+                    return Switched(target, compared, position)
+    raise StoreUnavailable("whoever would be texted says something all the time")
+
+
+async def go_back(
+    connection: Connection, name: str, means: Means, approval: Approval, told: Told
+) -> Switched:
+    """Let the version before answer again.
+
+    Raises:
+        NotFound: there is none that is kept up to date.
+        RebuildBlocked, RebuildCancelled, StoreUnavailable: as ``switch``.
+    """
+    with translated():
+        serving = await serving_version(connection, name)
+        found = await others(connection, name)
+    if not found:
+        raise NotFound(f"version {serving.version} of {name} is the only one")
+    before = Target(found[0], serving, Position(0), 0, "compared")
+    return await switch(connection, before, means, approval, told)
+
+
+async def compare(connection: Connection, target: Target, means: Means) -> Comparison:
+    """What the new version says otherwise, with both at one position.
+
+    Raises:
+        RebuildCancelled: one of the versions was dropped meanwhile.
+        StoreUnavailable: they do not come to stand at one.
+    """
+    both = (made(target.serving), target.projection)
+    for _ in range(_TRIES_MAX):
+        rung = means.doorbell.count
+        with uncancelled():
+            for versions in (both[:1], both[1:], both):
+                # Whoever else does it at the same time is welcome.
+                with suppress(Overtaken):
+                    await Worker(versions, means).catch_up()
+            async with connection.transaction(
+                isolation="repeatable_read", readonly=True
+            ):
+                positions = await _positions(connection, target)
+                if len(positions) != _BOTH:
+                    raise RebuildCancelled("a version is gone, meanwhile")
+                if len(set(positions)) == 1:
+                    changes = await target.projection.changes(
+                        connection, target.serving.version, EXAMPLES_MAX
+                    )
+                    return Comparison(positions[0], changes)
+        await means.doorbell.wait_after(rung)
+    raise StoreUnavailable("the two versions do not come to stand at one position")
+
+
+def blocked_by(compared: Comparison) -> str:
+    """Why a switch is refused, and what to do."""
+    counts = ", ".join(f"{c.numbers} {c.was} to {c.becomes}" for c in compared.risks)
+    return f"{counts}: look at them, then --accept {compared.report_id}"
+
+
+async def _hold(
+    connection: Connection, target: Target, compared: Comparison, means: Means
+) -> bool:
+    """Hold both versions still, at one position; whether all risks were compared."""
+    versions = [target.serving.version, target.live.version]
+    rows = await connection.fetch(_HOLD, target.live.name, versions)
+    if len(rows) != _BOTH:
+        raise RebuildCancelled("a version is gone, meanwhile")
+    stand = {row[0]: Position(row[1]) for row in rows}
+    last = max(stand.values())
+    for projection in (made(target.serving), target.projection):
+        position = stand[projection.version]
+        if position < last:
+            worker = Worker((projection,), means)
+            batch = await worker.read(position, last - position, (projection,))
+            await advance(connection, (projection,), batch)
+    if last == compared.position:
+        return True
+    since = await means.store.read_after(compared.position, last - compared.position)
+    changes = await target.projection.changes(
+        connection,
+        target.serving.version,
+        EXAMPLES_MAX,
+        {SubjectId(event.originator_id) for _, event in since},
+    )
+    # What was accepted may be among them, and more: only a whole comparison can tell.
+    return not any(change.is_risk for change in changes)
+
+
+async def _point(
+    connection: Connection, target: Target, compared: Comparison, approval: Approval
+) -> Position:
+    """Move the pointer, and say so in the ledger, in the caller's transaction."""
+    name, version, _ = target.live
+    await connection.execute(_POINT, name, version)
+    newest = await connection.fetchval(_READ_VERSION, THE_LEDGER)
+    fields = {
+        "projection": name,
+        "from_version": target.serving.version,
+        "to_version": version,
+        "report_id": compared.report_id,
+        "changes": [_told(change) for change in compared.changes],
+        "accepted": bool(compared.risks),
+        "actor": approval.actor,
+    }
+    next_version = Version((newest or 0) + 1)
+    entry = encode_open(ProjectionSwitched, THE_LEDGER, next_version, fields)
+    [outcome] = await append_with(connection, [entry])
+    if not isinstance(outcome, Appended):
+        raise StoreUnavailable("the ledger's own stream has grown meanwhile")
+    return outcome.position
+
+
+def _told(change: Change) -> dict[str, object]:
+    return {
+        "was": change.was,
+        "becomes": change.becomes,
+        "numbers": change.numbers,
+        "examples": [str(subject_id) for subject_id in change.examples],
+    }
+
+
+async def _positions(connection: Connection, target: Target) -> list[Position]:
+    versions = [target.serving.version, target.live.version]
+    rows = await connection.fetch(_READ_POSITIONS, target.live.name, versions)
+    return [Position(row[0]) for row in rows]
