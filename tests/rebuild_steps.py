@@ -46,7 +46,7 @@ class Steps:
     """One projection's rebuild. Use as ``async with``."""
 
     def __init__(self, dsn: str, means: Means, name: str = "phone_numbers") -> None:
-        self._dsn, self._means, self._name = dsn, means, name
+        self._dsn, self.means, self._name = dsn, means, name
         self._stack = AsyncExitStack()
         self.seen = Seen()
         self.connection: Connection
@@ -68,7 +68,7 @@ class Steps:
     def filling(self) -> Filling:
         """What is to be filled."""
         live, _, frontier, slices, _ = self.target
-        return Filling(self._dsn, self._means.settings, (live,), frontier, slices)
+        return Filling(self._dsn, self.means.settings, (live,), frontier, slices)
 
     async def fill(self) -> None:
         """All slices."""
@@ -80,7 +80,7 @@ class Steps:
 
     async def follow(self) -> None:
         """The tail."""
-        await follow(self.connection, self.target, self._means)
+        await follow(self.connection, self.target, self.means)
 
     async def switch(self, accepted: str | None = None) -> Switched:
         """The comparison and the switch."""
@@ -88,7 +88,7 @@ class Steps:
         return await switch(
             self.connection,
             self.target,
-            self._means,
+            self.means,
             approval,
             self.seen.told_compared,
         )
