@@ -98,6 +98,8 @@ async def switch(
         RebuildCancelled: one of the versions was dropped meanwhile.
         StoreUnavailable: it is not known to be done; safe to try again.
     """
+    # A ledger whose first event this is must have its identity before it.
+    await means.keyring.identity()
     for _ in range(_TRIES_MAX):
         compared = await compare(connection, target, means)
         told(target, compared)

@@ -61,9 +61,11 @@ CHANGES: Final = {
         ("in", "out"),
     ),
     "in to unknown": (
-        "INSERT INTO phone_numbers_v1 SELECT gen_random_uuid(), '+14155550103', 'in', "
-        "since, position, version, updated_at FROM phone_numbers_v1 "
-        "WHERE phone_number = $1",
+        (
+            "INSERT INTO phone_numbers_v1 SELECT gen_random_uuid(), '+14155550103', "
+            "'in', since, position, version, updated_at FROM phone_numbers_v1 "
+            "WHERE phone_number = $1"
+        ),
         IN,
         ("in", "unknown"),
     ),
