@@ -25,6 +25,7 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
+from concurrent.futures.process import BrokenProcessPool
 from typing import Final, NamedTuple, cast
 from uuid import UUID
 
@@ -33,7 +34,7 @@ import uvloop
 
 from ledger.domain.events import ConsentChanged, SubjectErased
 from ledger.domain.ids import THE_LEDGER, PhoneNumber, Position, Sealed, SubjectId
-from ledger.errors import RebuildCancelled
+from ledger.errors import RebuildCancelled, StoreUnavailable
 from ledger.garbage import GARBAGE_MIN
 from ledger.master_key import load_master_keys
 from ledger.settings import Settings
@@ -87,7 +88,7 @@ async def fill(filling: Filling, processes: int, progress: Progress) -> None:
     None of them outlives this call, however it ends.
 
     Raises:
-        LedgerError: why a process could not go on.
+        LedgerError: why a process could not go on, or that it was killed.
     """
     context = multiprocessing.get_context("spawn")
     loop = asyncio.get_running_loop()
@@ -117,7 +118,12 @@ async def _ended(shares: Sequence[asyncio.Future[None]], progress: Progress) -> 
             return_when=asyncio.FIRST_EXCEPTION,
         )
         for share in done:
-            share.result()
+            try:
+                share.result()
+            except BrokenProcessPool:
+                raise StoreUnavailable(
+                    "a process that fills was killed; run it again, and it goes on"
+                ) from None
         await progress()
 
 

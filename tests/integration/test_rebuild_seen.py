@@ -1,0 +1,109 @@
+"""What operators see of versions and rebuilds: readiness, status, metrics, rights."""
+
+import pytest
+from api_steps import ask, path_of, text
+from builders import bearer
+from conftest import CatchUp, Client
+from rebuild_steps import Steps, rebuilt
+
+from ledger.reports import print_status, read_status
+from ledger.store.database import Connection
+from projections.rebuild import drop_old
+from projections.worker import Means
+
+
+async def ready(client: Client) -> tuple[int, list[str]]:
+    """Status of /readyz, and what stands in the way."""
+    response = await client.get("/readyz")
+    return response.status, (await response.json())["reasons"]
+
+
+async def gauges(client: Client) -> dict[str, float]:
+    """The gauges of rebuilds of phone_numbers."""
+    lines = (await (await client.get("/metrics")).text()).splitlines()
+    found = (line.rsplit(" ", 1) for line in lines if line.startswith("ledger_rebuild"))
+    return {
+        name.partition("{")[0]: float(value)
+        for name, value in found
+        if "phone_numbers" in name
+    }
+
+
+async def test_a_release_answers_from_the_newest_that_it_knows(
+    dsn: str, means: Means, client: Client, connection: Connection, catch_up: CatchUp
+) -> None:
+    """Where the serving version has other columns; where it knows none, it says so."""
+    await text(client, "STOP")
+    await catch_up()
+    await rebuilt(dsn, means)
+    await connection.execute("UPDATE projections SET shape = 9 WHERE version = 2")
+    await connection.execute("SELECT pg_notify('projections_switched', '')")
+    assert (await ask(client))["status"] == "out"
+    assert await ready(client) == (200, [])
+    await connection.execute(
+        "UPDATE projections SET shape = 9 WHERE name = 'phone_numbers'"
+    )
+    await connection.execute("SELECT pg_notify('projections_switched', '')")
+
+    for _ in range(100):
+        response = await client.get(path_of(), headers=bearer())
+        if response.status == 503:
+            break
+    assert (await response.json())["code"] == "not_served"
+    status, [reason] = await ready(client)
+    assert status == 503
+    assert reason.startswith("not_served: phone_numbers has no version")
+    told = await read_status(connection)
+    assert (told.numbers_in, told.is_well) == (None, False)
+
+
+async def test_what_is_half_built_answers_nobody(
+    dsn: str, means: Means, client: Client, connection: Connection, catch_up: CatchUp
+) -> None:
+    """Not even where it is the only one whose columns are known."""
+    await text(client, "STOP")
+    await catch_up()
+    async with Steps(dsn, means) as steps:
+        await steps.build()
+        await connection.execute("UPDATE projections SET shape = 9 WHERE version = 1")
+        status, [reason] = await ready(client)
+        assert (status, "not_served" in reason) == (503, True)
+
+
+async def test_how_far_a_rebuild_is_is_told(  # noqa: PLR0913, PLR0917 - fixtures
+    dsn: str,
+    means: Means,
+    client: Client,
+    connection: Connection,
+    catch_up: CatchUp,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The same in status, metrics and the table; nothing of it where there is none."""
+    await text(client, "STOP")
+    await catch_up()
+    assert set((await gauges(client)).values()) == {0}
+    async with Steps(dsn, means) as steps:
+        for step, phase, done in (
+            (None, 1, 0),
+            (steps.fill, 1, 1),
+            (steps.index, 2, 1),
+            (steps.follow, 4, 1),
+        ):
+            if step:
+                await step()
+            assert await gauges(client) == {
+                "ledger_rebuild_phase": phase,
+                "ledger_rebuild_events_done": done,
+                "ledger_rebuild_events": 1,
+            }
+            [told] = (await read_status(connection)).rebuilds
+            assert (told.name, told.version) == ("phone_numbers", 2)
+            assert (told.events_done, told.events_total) == (done, 1)
+        print_status(await read_status(connection), as_json=False)
+        assert "compared" in capsys.readouterr().out
+        await steps.switch()
+    assert set((await gauges(client)).values()) == {0}
+    assert (await read_status(connection)).rebuilds == []
+    assert (await ready(client))[1] == []
+    await drop_old(connection, "phone_numbers")
+    assert (await ready(client))[1] == []
