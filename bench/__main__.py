@@ -34,6 +34,7 @@ from bench.ledgers import (
     kept_ledger,
     shape_of,
 )
+from bench.rebuilding import EVENTS_REBUILT, beside, rebuilding
 from bench.results import TARGETS, Row
 from bench.rows import Plan, Writing
 from bench.sealing import sealing
@@ -49,7 +50,7 @@ _WRITING = {
     "memory": rows.memory,
     "visible": rows.visible,
 }
-_READING = ("projector", "get-number", "list")
+_READING = ("projector", "get-number", "list", "rebuild-beside", "rebuild-beside-get")
 _ASKING = {
     "as-of": asking.as_of,
     "as-of-longest": asking.as_of_longest,
@@ -59,6 +60,8 @@ _ASKING = {
 }
 _SEALING = ("sealing-webhooks", "sealing-projector")
 _MOVING_IN = ("import-rows",)
+_REBUILDING = ("rebuild", "rebuild-memory", "rebuild-limit")
+_BESIDE = ("rebuild-beside", "rebuild-beside-get")
 
 
 @dataclass
@@ -70,6 +73,7 @@ class _Run:
     folder: Path
     profile: bool
     shape: Shape
+    rebuilt: Shape
     kept: Path
     found: dict[str, Row] = field(default_factory=dict)
     writing: Writing | None = None
@@ -81,6 +85,10 @@ class _Run:
             return
         with self._failing({name}):
             self.found[name] = work()
+
+    def keep(self, rows: Iterable[Row]) -> None:
+        """Keep what was found together, as far as it was asked for."""
+        self.found |= {row.name: row for row in rows if row.name in self.names}
 
     def stage(self, names: Iterable[str], work: Callable[["_Run"], None]) -> None:
         """Do what several rows need, if one of them is asked for."""
@@ -137,6 +145,9 @@ def main(  # noqa: PLR0913 - one parameter an option
     events: Annotated[
         int, typer.Option(min=1, help="Of the ledger that as-of and check rows ask.")
     ] = EVENTS_SMALL,
+    rebuilt: Annotated[
+        int, typer.Option(min=1, help="Of the ledger that rebuild rows build from.")
+    ] = EVENTS_REBUILT,
     kept: Annotated[
         Path, typer.Option(help="Where such ledgers are kept between runs.")
     ] = KEPT,
@@ -159,12 +170,14 @@ def main(  # noqa: PLR0913 - one parameter an option
     with _folders(directory) as (folder, scratch):
         say = _sayer(console)
         plan = Plan(seconds, rounds, scratch, say)
-        run = _Run(plan, names, folder, profile, shape_of(events), kept)
+        shapes = shape_of(events), shape_of(rebuilt)
+        run = _Run(plan, names, folder, profile, *shapes, kept)
         run.stage(_WRITING, _write)
         run.stage(_READING, _read)
         run.stage(_ASKING, _ask)
         run.stage(_SEALING, _seal)
         run.stage(_MOVING_IN, _move_in)
+        run.stage(_REBUILDING, _rebuild)
     found = [run.found[name] for name in TARGETS if name in run.found]
     _show(run, found, as_json=as_json)
     sys.exit(any(row.verdict in ("below", "not measured") for row in found))
@@ -191,7 +204,7 @@ def _read(run: _Run) -> None:
         run.plan.say("filling: 500,000 events of 100,000 numbers")
         fill(database)
         run.measure("projector", lambda: rows.projector(run.plan, database))
-        if run.names & {"get-number", "list"}:
+        if run.names & {"get-number", "list", *_BESIDE}:
             _read_api(run, database, folder)
 
 
@@ -216,6 +229,13 @@ def _move_in(run: _Run) -> None:
     run.measure("import-rows", lambda: import_rows(run.plan, run.folder / "moving-in"))
 
 
+def _rebuild(run: _Run) -> None:
+    """What a rebuild takes, on a large ledger that is kept."""
+    with kept_ledger(run.rebuilt, run.kept, run.plan.say) as database:
+        run.server = _describe(database)
+        run.keep(rebuilding(run.plan, database))
+
+
 def _read_api(run: _Run, database: Database, folder: Path) -> None:
     with serve(folder) as running:
         database.wait_caught_up()
@@ -225,6 +245,7 @@ def _read_api(run: _Run, database: Database, folder: Path) -> None:
             plan = run.plan
             run.measure("get-number", lambda: rows.get_number(plan, running, constant))
             run.measure("list", lambda: rows.list_numbers(plan, running, constant))
+        run.stage(_BESIDE, lambda run: run.keep(beside(run.plan, database, running)))
 
 
 def _show(run: _Run, found: list[Row], *, as_json: bool) -> None:

@@ -104,7 +104,7 @@ def _lines(ordinal: int, rows: int, chance: random.Random) -> Iterator[str]:
 def _import(database: Database, file: Path, ordinal: int, rows: int) -> _Imported:
     command = [_COMMAND, "import", file, "--source", f"bench-{ordinal}"]
     command += ["--apply", "--json"]
-    server, python = _server_seconds(database), _children_seconds()
+    server, python = server_seconds(database), children_seconds()
     done = subprocess.run(
         [str(part) for part in command],
         env=environment(database.folder, 0),
@@ -112,7 +112,7 @@ def _import(database: Database, file: Path, ordinal: int, rows: int) -> _Importe
         capture_output=True,
         text=True,
     )
-    server, python = _server_seconds(database) - server, _children_seconds() - python
+    server, python = server_seconds(database) - server, children_seconds() - python
     if done.returncode != 0:
         raise BadRound(f"the import failed: {done.stderr[-2000:]}")
     answer = json.loads(done.stdout)
@@ -151,12 +151,13 @@ def _copy(database: Database, scratch: Path, rows: int) -> float:
     return rows / seconds
 
 
-def _children_seconds() -> float:
+def children_seconds() -> float:
+    """CPU of the processes of ours that have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
 
-def _server_seconds(database: Database) -> float:
+def server_seconds(database: Database) -> float:
     """CPU of the server's processes, those that have ended included."""
     postmaster = psutil.Process(database.postmaster_pid)
     own = postmaster.cpu_times()

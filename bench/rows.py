@@ -126,7 +126,7 @@ def projector(plan: Plan, database: Database) -> Row:
         reset_projections(database)
         ours.append(EVENTS / project_all(database))
         database.rows("CHECKPOINT")
-        theirs.append(EVENTS / _library_reads_all(database))
+        theirs.append(EVENTS / library_reads_all(database, EVENTS))
         plan.say(f"  {ours[-1]:,.0f} against {theirs[-1]:,.0f} events/s")
     return Row("projector", ours, theirs)
 
@@ -254,7 +254,7 @@ def _visible_round(writing: Writing, ordinal: int) -> dict[str, float]:
     command = [sys.executable, "-m", "bench.visibility", running.url]
     command += [str(n) for n in (running.port, VISIBLE_RATE, seconds, first)]
     before = writing.database.position()
-    found = _found_by(command)
+    found = found_by(command)
     risen = writing.database.position() - before
     if found["failed"] or risen != found["sent"]:
         raise BadRound(f"{risen} are in the ledger after {found}")
@@ -279,16 +279,17 @@ def _check_time(deadline: float) -> None:
         raise BadRound(f"the projector took over {_PROJECTOR_SECONDS_MAX} seconds")
 
 
-def _library_reads_all(database: Database) -> float:
+def library_reads_all(database: Database, events: int) -> float:
+    """Seconds in which the library reads and maps all there is, so many events."""
     name = database.dsn.partition("?")[0].rpartition("/")[2]
     command = [sys.executable, "-m", "bench.library", database.socket_dir, name]
-    found = _found_by(command)
-    if found["events"] != EVENTS:
-        raise BadRound(f"the library read {found['events']} events of {EVENTS}")
+    found = found_by(command)
+    if found["events"] != events:
+        raise BadRound(f"the library read {found['events']} events of {events}")
     return float(found["seconds"])
 
 
-def _found_by(command: list[str]) -> dict[str, float]:
+def found_by(command: list[str]) -> dict[str, float]:
     """What another process of ours measured and printed."""
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     if done.returncode != 0:

@@ -42,7 +42,7 @@ class Answer(NamedTuple):
     at: float
 
 
-class _Connection(asyncio.Protocol):
+class Connection(asyncio.Protocol):
     """One request at a time on a connection that is kept."""
 
     def __init__(self) -> None:
@@ -52,10 +52,12 @@ class _Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See ``asyncio.Protocol``."""
         # uvloop's is one in all but its bases.
         self._transport = cast("asyncio.Transport", transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """See ``asyncio.Protocol``: what is waited for will not come."""
         if self._answer is not None and not self._answer.done():
             self._answer.set_exception(exc or ConnectionResetError("closed"))
 
@@ -67,6 +69,7 @@ class _Connection(asyncio.Protocol):
         return await self._answer
 
     def data_received(self, data: bytes) -> None:
+        """See ``asyncio.Protocol``."""
         self._received += data
         head, found, body = self._received.partition(b"\r\n\r\n")
         if not found or self._answer is None or self._answer.done():
@@ -81,7 +84,7 @@ class _Client:
     """Sends by the clock, and keeps what it saw."""
 
     running: Running
-    idle: deque[_Connection] = field(default_factory=deque)
+    idle: deque[Connection] = field(default_factory=deque)
     answered: list[float] = field(default_factory=list)
     visible: list[float] = field(default_factory=list)
     late: list[float] = field(default_factory=list)
@@ -90,7 +93,9 @@ class _Client:
 
     async def run(self, texts: list[tuple[str, bytes]], rate: int) -> None:
         """Send every text at its time, and wait for all that were followed."""
-        self.idle.extend([await self._connect() for _ in range(CONNECTIONS)])
+        self.idle.extend(
+            [await open_connection(self.running.port) for _ in range(CONNECTIONS)]
+        )
         started = time.monotonic() + 0.1
         async with asyncio.TaskGroup() as group:
             for ordinal, (number, request) in enumerate(texts):
@@ -123,20 +128,25 @@ class _Client:
         self.failed += 1
 
     async def _ask(self, request: bytes) -> Answer:
-        connection = self.idle.popleft() if self.idle else await self._connect()
+        connection = (
+            self.idle.popleft()
+            if self.idle
+            else await open_connection(self.running.port)
+        )
         answer = await connection.ask(request)
         self.idle.append(connection)
         return answer
 
-    async def _connect(self) -> _Connection:
-        loop = asyncio.get_running_loop()
-        _, made = await loop.create_connection(
-            _Connection, "127.0.0.1", self.running.port
-        )
-        return made
+
+async def open_connection(port: int) -> Connection:
+    """A connection to the service on this machine."""
+    loop = asyncio.get_running_loop()
+    _, made = await loop.create_connection(Connection, "127.0.0.1", port)
+    return made
 
 
-def _ms(values: list[float], part: float) -> float:
+def part_ms(values: list[float], part: float) -> float:
+    """The milliseconds within which that part of the values, in seconds, is."""
     ordered = sorted(values)
     return 1000 * ordered[min(len(ordered) - 1, int(part * len(ordered)))]
 
@@ -157,12 +167,12 @@ def _main(url: str, port: int, rate: int, seconds: int, first: int) -> None:
                 "sent": len(texts),
                 "failed": client.failed,
                 "followed": len(client.visible),
-                "visible_p50_ms": _ms(client.visible, 0.5),
-                "visible_p99_ms": _ms(client.visible, 0.99),
-                "visible_max_ms": _ms(client.visible, 1),
-                "answered_p50_ms": _ms(client.answered, 0.5),
-                "answered_p99_ms": _ms(client.answered, 0.99),
-                "late_p99_ms": _ms(client.late, 0.99),
+                "visible_p50_ms": part_ms(client.visible, 0.5),
+                "visible_p99_ms": part_ms(client.visible, 0.99),
+                "visible_max_ms": part_ms(client.visible, 1),
+                "answered_p50_ms": part_ms(client.answered, 0.5),
+                "answered_p99_ms": part_ms(client.answered, 0.99),
+                "late_p99_ms": part_ms(client.late, 0.99),
                 "polls_per_second": client.polls / seconds,
                 "client_cpu_percent": 100 * spent / seconds,
             }

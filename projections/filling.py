@@ -35,7 +35,6 @@ import uvloop
 from ledger.domain.events import ConsentChanged, SubjectErased
 from ledger.domain.ids import THE_LEDGER, PhoneNumber, Position, Sealed, SubjectId
 from ledger.errors import RebuildCancelled, StoreUnavailable
-from ledger.garbage import GARBAGE_MIN
 from ledger.master_key import load_master_keys
 from ledger.settings import Settings
 from ledger.store.codec import RecordedEvent, StoredRow, decode
@@ -144,7 +143,8 @@ def _end_after_parent() -> None:
 
 def fill_share(filling: Filling, own: int, count: int) -> None:
     """What one of ``count`` processes does."""
-    gc.set_threshold(GARBAGE_MIN)
+    # What is folded makes no cycles: looking for some costs a twentieth.
+    gc.disable()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(fill_slices(filling, own, count))
 

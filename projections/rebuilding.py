@@ -5,6 +5,7 @@ knows a terminal: who calls is told how far it is. One projection that may not s
 does not keep another from it.
 """
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -97,15 +98,14 @@ async def _fill(targets: Mapping[Target, Connection], work: Work) -> None:
 async def _finish_all(
     targets: Mapping[Target, Connection], work: Work
 ) -> list[Switched]:
-    done, blocked = [], None
-    for target, connection in targets.items():
-        try:
-            done.append(await _finish(connection, target, work))
-        except RebuildBlocked as error:
-            blocked = blocked or error
-    if blocked:
-        raise blocked
-    return done
+    """Side by side, each to its own end: one alone would leave a core idle."""
+    rest = [_finish(held, target, work) for target, held in targets.items()]
+    ended = await asyncio.gather(*rest, return_exceptions=True)
+    failed = [one for one in ended if isinstance(one, BaseException)]
+    # A refusal is told last: it may wait for an operator, and what is broken may not.
+    for error in sorted(failed, key=lambda one: isinstance(one, RebuildBlocked)):
+        raise error
+    return [one for one in ended if not isinstance(one, BaseException)]
 
 
 async def _finish(connection: Connection, target: Target, work: Work) -> Switched:

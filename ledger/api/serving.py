@@ -41,6 +41,7 @@ class Serving:
     def __init__(self, pool: Pool | Connection) -> None:
         self._pool = pool
         self._versions: tuple[tuple[str, int], ...] = ()
+        self._shapes: dict[str, int] = {}
         self._until = 0.0
         self._forgotten = 0
 
@@ -63,7 +64,9 @@ class Serving:
             forgotten = self._forgotten
             with translated():
                 rows = await self._pool.fetch(_READ_SERVING)
-            self._versions = _chosen([Version(*row) for row in rows])
+            chosen = _chosen([Version(*row) for row in rows])
+            self._versions = tuple((one.name, one.version) for one in chosen)
+            self._shapes = {one.name: one.shape for one in chosen}
             # What was read before a switch is not what it says after that.
             if forgotten == self._forgotten:
                 self._until = time.monotonic() + REMEMBERED_SECONDS
@@ -72,6 +75,15 @@ class Serving:
     async def version_of(self, name: str) -> int:
         """The version of one projection from which to answer; see ``versions``."""
         return dict(await self.versions())[name]
+
+    async def shape_of(self, name: str) -> int:
+        """The shape of that version: which of several statements is for it.
+
+        Raises:
+            NotServed, StoreUnavailable: as ``versions``.
+        """
+        await self.versions()
+        return self._shapes[name]
 
     async def fetch(self, text: str, *arguments: object) -> list[asyncpg.Record]:
         """Every row of a statement that is written for version 1.
@@ -97,12 +109,11 @@ class Serving:
         return await self._pool.fetch(of_versions, *arguments)
 
 
-def _chosen(found: list[Version]) -> tuple[tuple[str, int], ...]:
+def _chosen(found: list[Version]) -> list[Version]:
     chosen = []
     for name in dict.fromkeys(TABLES.values()):
         known = [v for v in found if v.name == name and (name, v.shape) in SHAPES]
         if not known:
             raise NotServed(f"{name} has no version that this release can read")
-        best = max(known, key=lambda one: (one.serves, one.version))
-        chosen.append((name, best.version))
-    return tuple(chosen)
+        chosen.append(max(known, key=lambda one: (one.serves, one.version)))
+    return chosen

@@ -15,6 +15,7 @@ from ledger.domain.consent import (
     with_fact,
 )
 from ledger.domain.events import ConsentChanged
+from ledger.domain.ids import EVERY_SENDER, Version
 from ledger.store.statements import statement
 from projections.projection import Person, Row, Table
 
@@ -54,10 +55,12 @@ def rows_of(person: Person) -> tuple[list[Row], list[Row]]:
     positions: dict[int, int] = {}
     for position, event in person.events:
         if isinstance(event, ConsentChanged):
-            version = event.version
+            version = Version(event.originator_version)
             fact = Fact(event.occurred_at, version, event.status)
             facts = with_fact(facts, event.sender, fact)
             positions[version] = position
+    if EVERY_SENDER in facts:
+        facts = {s: f for s in facts if (f := deciding(facts, s))}
     decisive = overall_deciding(facts)
     if decisive is None:
         return [], []
@@ -82,7 +85,6 @@ def rows_of(person: Person) -> tuple[list[Row], list[Row]]:
             positions[deciding_fact.version],
             deciding_fact.version,
         )
-        for sender in facts
-        if (deciding_fact := deciding(facts, sender))
+        for sender, deciding_fact in facts.items()
     ]
     return [number], senders

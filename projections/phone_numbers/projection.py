@@ -8,7 +8,6 @@ onto deciding facts gives the same as folding onto each sender's own.
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
 
 from ledger.domain.consent import Fact, Facts, deciding, overall_deciding, with_fact
 from ledger.domain.events import ConsentChanged
@@ -17,7 +16,7 @@ from ledger.store.codec import RecordedEvent
 from ledger.store.database import Connection
 from ledger.store.statements import at_versions, between, statement
 from projections.phone_numbers import fold
-from projections.projection import INDEX_SECONDS_MAX, Batch, Change, Person, Row
+from projections.projection import INDEX_SECONDS_MAX, Batch, Change, Person, Row, Table
 
 _TABLE = statement("projections.phone_numbers", "table")
 _CREATE_INDEXES = statement("projections.phone_numbers", "create_indexes")
@@ -58,8 +57,6 @@ class _Subject:
 
 _Streams = Mapping[SubjectId, Sequence[RecordedEvent]]
 
-_TABLES: Final = (fold.NUMBERS, fold.SENDERS)
-
 
 class PhoneNumbers:
     """See ``projections.projection.Projection``."""
@@ -67,10 +64,12 @@ class PhoneNumbers:
     name = "phone_numbers"
     shape = 1
     holds_numbers = True
+    filled: tuple[Table, ...] = (fold.NUMBERS, fold.SENDERS)
+    """The tables of version 1."""
 
     def __init__(self, version: int = 1) -> None:
         self.version = version
-        self.tables = tuple(table.at(self.name, version) for table in _TABLES)
+        self.tables = tuple(table.at(self.name, version) for table in self.filled)
 
     def _at(self, text: str) -> str:
         return at_versions(text, ((self.name, self.version),))
