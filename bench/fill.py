@@ -51,6 +51,7 @@ def reset_projections(database: Database) -> None:
         database.rows(f'DROP FUNCTION "{function}"')
     database.rows("DELETE FROM projection_pointers")
     database.rows("DELETE FROM projections")
+    database.rows("DELETE FROM projection_digests")
     asyncio.run(_migrate(database.dsn))
     database.rows("CHECKPOINT")
 

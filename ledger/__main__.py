@@ -26,6 +26,7 @@ from ledger.cli.replay import replay_app
 from ledger.cli.retention import retention_app
 from ledger.cli.setup import database, prepare, read_settings, with_connection
 from ledger.cli.twilio import twilio_app
+from ledger.cli.verify import verify_app
 from ledger.development import with_development_secrets
 from ledger.errors import (
     Fault,
@@ -54,6 +55,7 @@ app.add_typer(people_app)
 app.add_typer(retention_app)
 app.add_typer(export_app)
 app.add_typer(replay_app)
+app.add_typer(verify_app)
 app.add_typer(rebuild_app)
 app.add_typer(imports_app)
 app.add_typer(twilio_app, name="twilio")

@@ -1,16 +1,17 @@
 """Is what we serve what the events say? Folds the whole ledger and compares.
 
-Goes through all subjects slice by slice, each in one short transaction with one
-snapshot: its events, how far each projection has come, and its rows; so it can run
-beside a service at work, needs memory for a few slices, and holds nothing up. Never
-writes. What no single slice shows comes last: whether every position has its event, and
-whether the signals that were counted are those that are there.
+First the digests of what was applied, stretch by stretch of positions (``proof``). Then
+all subjects, slice by slice, each in one short transaction with one snapshot: its
+events, how far each projection has come, and its rows; so it can run beside a service
+at work, needs memory for a few slices, and holds nothing up. Never writes. What no
+single slice shows comes last: whether every position has its event, and whether the
+signals that were counted are those that are there.
+
+Of a part of the ledger only: its digests, and whoever has an event in it.
 """
 
 import asyncio
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from ledger.domain.ids import Position, SubjectId
@@ -29,14 +30,15 @@ from ledger.store.scan import (
     read_erased_slice,
     read_slice,
     signal_pages,
+    subjects_between,
     sum_signals,
 )
 from ledger.store.sealing import SubjectKey
 from ledger.store.statements import statement
 from projections.comparison import (
+    CHECKPOINTS,
     EVENTS,
     Difference,
-    Kind,
     Stand,
     Streams,
     compare,
@@ -45,6 +47,8 @@ from projections.comparison import (
     streams_of,
 )
 from projections.projection import Projection, Row
+from projections.proof import Proof, Stretch, stretches
+from projections.report import EXAMPLES_MAX, Part, Report
 from projections.slices import Slice, slices, slices_for
 
 _READ_CHECKPOINTS = statement("projections", "read_checkpoints")
@@ -54,9 +58,6 @@ EVENTS_A_SLICE: Final = 4096
 
 READERS: Final = 2
 """One slice is read while another is compared."""
-
-EXAMPLES_MAX: Final = 20
-CHECKPOINTS: Final = "projections"
 
 
 class Standing(NamedTuple):
@@ -70,36 +71,6 @@ class Standing(NamedTuple):
         return self.checkpoints.get((projection.name, projection.version))
 
 
-@dataclass(slots=True)
-class Report:
-    """What was compared, and what differs."""
-
-    position: Position
-    """Where the ledger was at the beginning: up to here nothing may be missing."""
-    examples_max: int = EXAMPLES_MAX
-    events: int = 0
-    subjects: int = 0
-    erased: int = 0
-    rows: Counter[str] = field(default_factory=Counter)
-    """By table."""
-    checkpoints: dict[str, Position] = field(default_factory=dict)
-    """Of each projection: the least that it was compared at."""
-    differences: Counter[tuple[str, Kind]] = field(default_factory=Counter)
-    """How many, by table and kind."""
-    examples: list[Difference] = field(default_factory=list)
-
-    def add(self, found: Iterable[Difference]) -> None:
-        """Count differences, and keep the first few."""
-        for difference in found:
-            self.differences[difference.table, difference.kind] += 1
-            if len(self.examples) < self.examples_max:
-                self.examples.append(difference)
-
-    def compared(self, name: str, checkpoint: Position) -> None:
-        """Note how far a projection was when it was compared."""
-        self.checkpoints[name] = min(self.checkpoints.get(name, checkpoint), checkpoint)
-
-
 class _Read(NamedTuple):
     """A slice as one snapshot has it."""
 
@@ -110,6 +81,10 @@ class _Read(NamedTuple):
     erased: Sequence[Row]
     rows: Sequence[Sequence[Sequence[Row]]]
     """Of each projection, of each of its tables."""
+
+
+def _ignored(_: int) -> None:
+    """For whom progress is of no interest."""
 
 
 class Check:
@@ -133,47 +108,102 @@ class Check:
             async with self._pool.acquire() as connection:
                 return (await _standing(connection)).position
 
-    async def run(
-        self, position: Position, advance: Advance, *, examples_max: int = EXAMPLES_MAX
+    async def begin(
+        self,
+        first: int = 1,
+        last: int | None = None,
+        *,
+        examples_max: int = EXAMPLES_MAX,
     ) -> Report:
-        """Compare everything; ``advance`` is told of each of the events to come.
+        """An empty report of the ledger as it is now, or of those positions of it.
 
-        ``position`` is where the ledger was at the beginning. What was recorded since
-        is compared as far as a projection has come, and not counted.
+        What is recorded from now on is compared as far as a projection has come, and
+        not counted.
 
         Raises:
             StoreUnavailable: the database cannot be read now.
         """
-        report = Report(position, examples_max)
+        position = await self.position()
+        end = position if last is None else min(last, position)
+        return Report(position, Part(first, end), examples_max)
+
+    async def run(self, report: Report, advance: Advance = _ignored) -> Report:
+        """Compare digests, and then rows."""
+        await self.digests(report, advance)
+        await self.rows(report, advance)
+        return report
+
+    async def digests(self, report: Report, advance: Advance) -> None:
+        """Compare what was applied; ``advance`` is told of each event of the part.
+
+        Raises:
+            StoreUnavailable: the database cannot be read now.
+        """
+        names = [_name(projection) for projection in self._projections]
+        with translated():
+            async with self._pool.acquire() as connection:
+                proof = Proof(connection, Keyring(connection, self._masters), names)
+                report.add(await proof.moved())
+                for stretch in stretches(*report.part):
+                    proven = await proof.compare(stretch)
+                    report.digests += proven.cells
+                    report.add(proven.found)
+                    advance(_common(stretch, report.part))
+
+    async def rows(self, report: Report, advance: Advance) -> None:
+        """Compare every row; ``advance`` is told of each event of the part.
+
+        Raises:
+            StoreUnavailable: the database cannot be read now.
+        """
         self._signals = SignalSum(0, 0)
-        left = slices(slices_for(position, EVENTS_A_SLICE))
+        is_whole = report.part == (1, report.position)
         with translated():
             async with self._pool.acquire() as connection:
                 standing = await _standing(connection)
             report.add(self._misplaced(standing))
-            try:
-                async with asyncio.TaskGroup() as group:
-                    for _ in range(READERS):
-                        group.create_task(self._go_through(left, report, advance))
-            except ExceptionGroup as errors:
-                # Two that fail at once fail for one reason.
-                raise errors.exceptions[0] from None
+            if is_whole:
+                left = slices(slices_for(report.position, EVENTS_A_SLICE))
+                await self._go_through_all(left, report, report.part, advance)
+            else:
+                for part in _stretches_of(report.part):
+                    left = await self._people(part)
+                    await self._go_through_all(left, report, part, advance)
             async with self._pool.acquire() as connection:
                 report.add(await self._missing(connection, report))
-                report.add(await self._unequal_signals(connection, report))
-        return report
+                if is_whole:
+                    report.add(await self._unequal_signals(connection, report))
+
+    async def _people(self, part: Part) -> Iterator[Slice]:
+        """Whoever has an event in a part, each as a slice of one."""
+        async with self._pool.acquire() as connection:
+            ids = await subjects_between(connection, *part)
+        return (Slice(subject_id, subject_id) for subject_id in ids)
+
+    async def _go_through_all(
+        self, left: Iterator[Slice], report: Report, part: Part, advance: Advance
+    ) -> None:
+        """Compare slices, by several readers."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(READERS):
+                    group.create_task(self._go_through(left, report, part, advance))
+        except ExceptionGroup as errors:
+            # Two that fail at once fail for one reason.
+            raise errors.exceptions[0] from None
 
     async def _go_through(
-        self, left: Iterator[Slice], report: Report, advance: Advance
+        self, left: Iterator[Slice], report: Report, part: Part, advance: Advance
     ) -> None:
         """Compare slices while some are left, which another reader takes from too."""
         async with self._pool.acquire() as connection:
-            for part in left:
-                advance(self._compare(await self._read(connection, part), report))
+            for subjects in left:
+                read = await self._read(connection, subjects)
+                advance(self._compare(read, report, part))
 
-    async def _read(self, connection: Connection, part: Slice) -> _Read:
+    async def _read(self, connection: Connection, subjects: Slice) -> _Read:
         """Everything of a slice at one moment."""
-        span = (part.first, part.last)
+        span = (subjects.first, subjects.last)
         async with connection.transaction(isolation="repeatable_read", readonly=True):
             standing = await _standing(connection)
             events = await read_slice(connection, *span)
@@ -194,8 +224,8 @@ class Check:
             erased = await read_erased_slice(connection, *span)
         return _Read(standing, events, keys, erased, rows)
 
-    def _compare(self, read: _Read, report: Report) -> int:
-        """Compare a slice; how many of the events to come it had."""
+    def _compare(self, read: _Read, report: Report, part: Part) -> int:
+        """Compare a slice; how many of the events of a part it had."""
         streams = streams_of(read.events, read.standing.position)
         report.add(streams.differences)
         report.add(compare_keys(streams, read.keys, read.erased))
@@ -211,13 +241,17 @@ class Check:
                 report.rows[table.name] += len(rows)
         report.subjects += len(streams.people)
         report.erased += len(streams.erased)
-        return self._count(streams, read.events, report)
+        return self._count(streams, read.events, report, part)
 
     def _count(
-        self, streams: Streams, events: Sequence[StoredRow], report: Report
+        self,
+        streams: Streams,
+        events: Sequence[StoredRow],
+        report: Report,
+        part: Part,
     ) -> int:
         """Count what was there at the beginning, and what of it signals have made."""
-        positions = [row[4] for row in events if row[4] <= report.position]
+        positions = [row[4] for row in events if part.first <= row[4] <= part.last]
         # An erasure is the one event that is appended without a signal.
         unsignalled = [p for p, _ in streams.erased.values() if p <= report.position]
         self._signals = SignalSum(
@@ -243,9 +277,9 @@ class Check:
     ) -> list[Difference]:
         """The positions that have no event; looked for where the count is short."""
         found: list[Difference] = []
-        if report.events == report.position:
+        if report.events == report.part.events:
             return found
-        for first, last in position_ranges(report.position):
+        for first, last in position_ranges(report.part.last, report.part.first):
             _, missing = await missing_positions(connection, first, last, last)
             found += [
                 Difference(EVENTS, "missing", None, {"position": position})
@@ -272,6 +306,17 @@ class Check:
             "positionsSum": self._signals.positions,
         }
         return [Difference("signal_keys", "unequal", None, {}, stored, expected)]
+
+
+def _common(one: Stretch, other: Part) -> int:
+    """How many positions are in both."""
+    return min(one.last, other.last) - max(one.first, other.first) + 1
+
+
+def _stretches_of(part: Part) -> Iterator[Part]:
+    """The part, cut where stretches begin: so few people are read at once."""
+    for first, last in stretches(*part):
+        yield Part(max(first, part.first), min(last, part.last))
 
 
 def _name(projection: Projection) -> str:

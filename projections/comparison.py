@@ -20,14 +20,17 @@ from projections.projection import Person, Projection, Row, Table
 
 EVENTS: Final = "ledger_events"
 KEYS: Final = "subject_keys"
+CHECKPOINTS: Final = "projections"
 ERASED: Final = Table("erased_subjects", ("subject_id", "status", "position"), 1, "")
 _HIDDEN: Final = frozenset({"phone_number"})
 
 Kind = Literal[
-    "lost",  # no row, where the events make one
+    "lost",  # no row, where the events make one; an event that was not applied
     "extra",  # a row that no events make
     "erased",  # a row of somebody who was erased
-    "altered",  # a row that is not as the events make it
+    "altered",  # a row that is not as the events make it; events, since applied
+    "doubled",  # an event that was applied twice
+    "moved",  # a checkpoint that is not where what was applied ends
     "missing",  # an event that its stream, or the ledger, leaves out
     "disordered",  # an event whose position or time is before the one before it
     "beyond",  # after the position that the ledger has reached
@@ -85,7 +88,7 @@ def streams_of(rows: Iterable[StoredRow], last: Position) -> Streams:
                 streams.erased[subject] = (recorded.position, recorded.event.status)
         # Whatever it is that was altered, it is named, and the rest is looked at.
         except Exception as error:  # noqa: BLE001
-            streams.differences.append(_unreadable(subject, position, error))
+            streams.differences.append(unreadable(subject, position, error))
             streams.unreadable.add(subject)
         else:
             stream.append(recorded)
@@ -109,7 +112,8 @@ def _misplaced(row: StoredRow, before: int, last: Position) -> Iterator[Differen
         yield Difference(EVENTS, "beyond", subject_id, {"position": position})
 
 
-def _unreadable(subject_id: UUID, position: int, error: Exception) -> Difference:
+def unreadable(subject_id: UUID, position: int, error: Exception) -> Difference:
+    """An event that cannot be decoded, folded or opened."""
     # Not what the error says: it may quote the event.
     where = {"position": position, "error": type(error).__name__}
     return Difference(EVENTS, "unreadable", subject_id, where)
@@ -137,7 +141,7 @@ def opened_numbers(
                     number = key.open_number(sealed, subject_id, event.version)
                     numbers[subject_id] = number
             except SealBroken as error:
-                unopened.append(_unreadable(subject_id, position, error))
+                unopened.append(unreadable(subject_id, position, error))
     return numbers, unopened
 
 
@@ -222,7 +226,7 @@ class _Due:
         except Exception as error:  # noqa: BLE001
             subject_id, position = person.subject_id, person.events[-1].position
             self.unknown.add(subject_id)
-            self.differences.append(_unreadable(subject_id, position, error))
+            self.differences.append(unreadable(subject_id, position, error))
 
 
 def _until(

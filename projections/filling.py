@@ -43,10 +43,12 @@ from ledger.store.keyring import Keyring
 from ledger.store.scan import read_erased_slice, read_slice_after
 from ledger.store.sealing import SubjectKey
 from ledger.store.statements import statement
+from projections.digests import Digests, digests_of
 from projections.projection import Batch, Person, Projection, Row
 from projections.registry import Live, known
 from projections.slices import Slice, slices
 
+_INSERT_DIGESTS = statement("projections", "insert_digests")
 _READ_FILLED = statement("projections", "read_filled")
 _INSERT_FILLED = statement("projections", "insert_filled")
 _READ_BUILDING = statement("projections", "read_building")
@@ -79,6 +81,8 @@ class Page(NamedTuple):
     whole: dict[SubjectId, list[RecordedEvent]]
     parts: dict[SubjectId, list[RecordedEvent]]
     """What follows of streams that are longer than a page."""
+    digests: Digests
+    """Of all of them."""
 
 
 async def fill(filling: Filling, processes: int, progress: Progress) -> None:
@@ -222,6 +226,8 @@ class Filler:
                 await _copy(connection, projection, people)
                 for part in parts:
                     await projection.apply(connection, part)
+                version = (projection.name, projection.version)
+                await connection.execute(_INSERT_DIGESTS, *version, *page.digests)
         for projection in own:
             await connection.execute(_UPDATE_FILLED, projection.name, number, events)
 
@@ -245,11 +251,11 @@ class Filler:
             yield self._page(rows, in_parts)
 
     def _page(self, rows: Iterable[StoredRow], in_parts: UUID | None) -> Page:
-        page = Page({}, {})
-        for row in rows:
-            if row[4] <= self._frontier:
-                streams = page.parts if row[0] == in_parts else page.whole
-                streams.setdefault(SubjectId(row[0]), []).append(decode(row))
+        stored = [row for row in rows if row[4] <= self._frontier]
+        page = Page({}, {}, digests_of(stored))
+        for row in stored:
+            streams = page.parts if row[0] == in_parts else page.whole
+            streams.setdefault(SubjectId(row[0]), []).append(decode(row))
         return page
 
     async def _people(

@@ -12,6 +12,7 @@ from ledger.domain.ids import Answer, PhoneNumber, Position, SubjectId
 from ledger.store.codec import RecordedEvent
 from ledger.store.database import Connection, Pool, translated
 from ledger.store.statements import at_versions, statement
+from projections.digests import NO_DIGESTS, Digests
 
 _LOAD = statement("projections", "load_checkpoint")
 _ADVANCE = statement("projections", "advance_checkpoint")
@@ -32,6 +33,8 @@ class Batch(NamedTuple):
     """
     erased: frozenset[SubjectId]
     """The subjects that end here."""
+    digests: Digests = NO_DIGESTS
+    """Of the events as they are stored, for whoever moves a checkpoint over them."""
 
 
 Row = tuple[object, ...]
@@ -171,6 +174,8 @@ async def advance(
 ) -> None:
     """Move the checkpoints over ``batch`` and write its rows, in one transaction.
 
+    And its digests, for those whose checkpoint moves: in the statement that moves it.
+
     Raises:
         Overtaken: another worker has done some of it; nothing was written.
     """
@@ -184,6 +189,7 @@ async def advance(
             [projection.version for projection in projections],
             first - 1,
             last,
+            *batch.digests,
         )
         if moved < len(projections):
             raise Overtaken

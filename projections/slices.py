@@ -30,9 +30,14 @@ def slices(count: int = SLICES) -> Iterator[Slice]:
     """
     if count.bit_count() != 1 or count > SLICES_MAX:
         raise ValueError(f"{count} is not a power of two up to {SLICES_MAX}")
+    for number in range(count):
+        yield slice_at(number, count)
+
+
+def slice_at(number: int, count: int = SLICES) -> Slice:
+    """The slice of that number, from 0, of ``count``."""
     width = 2**_ID_BITS // count
-    for first in range(0, 2**_ID_BITS, width):
-        yield Slice(UUID(int=first), UUID(int=first + width - 1))
+    return Slice(UUID(int=number * width), UUID(int=(number + 1) * width - 1))
 
 
 def slice_of(subject_id: UUID, count: int = SLICES) -> int:

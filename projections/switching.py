@@ -24,6 +24,7 @@ from ledger.store.event_store import Appended
 from ledger.store.postgres import append_with
 from ledger.store.statements import statement
 from projections.projection import Change, Overtaken, advance
+from projections.proof import have_applied_the_same
 from projections.rebuild import (
     Target,
     forget,
@@ -49,6 +50,8 @@ class Comparison(NamedTuple):
 
     position: Position
     changes: list[Change]
+    have_applied_the_same: bool = True
+    """If not, it is the version that serves which has not applied what it should."""
 
     @property
     def report_id(self) -> str:
@@ -157,7 +160,14 @@ async def compare(connection: Connection, target: Target, means: Means) -> Compa
                     changes = await target.projection.changes(
                         connection, target.serving.version, EXAMPLES_MAX
                     )
-                    return Comparison(positions[0], changes)
+                    alike = await have_applied_the_same(
+                        connection,
+                        means.keyring,
+                        target.live.name,
+                        target.serving.version,
+                        target.live.version,
+                    )
+                    return Comparison(positions[0], changes, alike)
         await means.doorbell.wait_after(rung)
     raise StoreUnavailable("the two versions do not come to stand at one position")
 

@@ -25,6 +25,7 @@ from ledger.store.database import Pool, translated
 from ledger.store.event_store import EventStore
 from ledger.store.keyring import Keyring
 from ledger.store.subscription import Doorbell
+from projections.digests import digests_of
 from projections.projection import (
     Batch,
     Dropped,
@@ -225,7 +226,8 @@ class Worker:
         self, position: Position, limit: int, projections: Sequence[Projection]
     ) -> Batch:
         """What follows ``position``, and whose it is where one of them shows that."""
-        events = await self._store.read_after(position, limit)
+        rows = await self._store.read_rows_after(position, limit)
+        events = await self._store.decoded(rows)
         begun: dict[SubjectId, PhoneNumber] = {}
         if any(projection.holds_numbers for projection in projections):
             begun = await self._means.keyring.phone_numbers(
@@ -234,7 +236,7 @@ class Worker:
                 if event.originator_version == 1 and isinstance(event, ConsentChanged)
             )
         erased = (e.subject_id for _, e in events if isinstance(e, SubjectErased))
-        return Batch(events, begun, frozenset(erased))
+        return Batch(events, begun, frozenset(erased), digests_of(rows))
 
     async def _create_indexes(self) -> None:
         """Make the readers' indexes, if this database role may."""

@@ -16,6 +16,7 @@ EVENTS: Final = "ledger_events"
 HISTORY: Final = "consent_history_v1"
 NUMBERS: Final = "phone_numbers_v1"
 NUMBER_SENDERS: Final = "phone_number_senders_v1"
+DIGESTS: Final = "projection_digests"
 ROWS: Final = (NUMBERS, NUMBER_SENDERS, HISTORY)
 _TABLES: Final = (
     *ROWS,
@@ -24,6 +25,7 @@ _TABLES: Final = (
     "subject_keys",
     "erased_subjects",
     "projections",
+    DIGESTS,
 )
 
 _ALTERATIONS: Final = (
@@ -79,7 +81,12 @@ _EXTRA_ROWS: Final = {(table, "extra") for table in ROWS}
 LEDGER_FAULTS: Final[list[tuple[str, set[Found]]]] = [
     (
         f"DELETE FROM {EVENTS} WHERE originator_id = $1",
-        {*_EXTRA_ROWS, (EVENTS, "missing"), ("signal_keys", "unequal")},
+        {
+            *_EXTRA_ROWS,
+            (EVENTS, "missing"),
+            (DIGESTS, "unequal"),
+            ("signal_keys", "unequal"),
+        },
     ),
     (
         f"""
@@ -87,11 +94,11 @@ LEDGER_FAULTS: Final[list[tuple[str, set[Found]]]] = [
             '"status":"out"', '"status":"in"'), 'UTF8')
         WHERE originator_id = $1
         """,
-        {(table, "altered") for table in ROWS},
+        {(table, "altered") for table in (*ROWS, EVENTS)},
     ),
     (
         f"UPDATE {EVENTS} SET state = substr(state, 2) WHERE originator_id = $1",
-        {(EVENTS, "unreadable")},
+        {(EVENTS, "unreadable"), (EVENTS, "altered")},
     ),
     (
         f"""
@@ -99,19 +106,24 @@ LEDGER_FAULTS: Final[list[tuple[str, set[Found]]]] = [
             '"status":"out"', '"status":[]'), 'UTF8')
         WHERE originator_id = $1
         """,
-        {(EVENTS, "unreadable")},
+        {(EVENTS, "unreadable"), (EVENTS, "altered")},
     ),
     (
         f"UPDATE {EVENTS} SET state = '{{}}' WHERE originator_id = $1",
-        {(EVENTS, "unreadable")},
+        {(EVENTS, "unreadable"), (EVENTS, "altered")},
     ),
     (
         f"UPDATE {EVENTS} SET topic = 'ledger:Other' WHERE originator_id = $1",
-        {(EVENTS, "unreadable")},
+        {(EVENTS, "unreadable"), (EVENTS, "altered")},
     ),
     (  # what is sealed opens in its own place alone
         f"UPDATE {EVENTS} SET originator_version = 2 WHERE originator_id = $1",
-        {(EVENTS, "missing"), (EVENTS, "unreadable"), (HISTORY, "altered")},
+        {
+            (EVENTS, "missing"),
+            (EVENTS, "unreadable"),
+            (EVENTS, "altered"),
+            (HISTORY, "altered"),
+        },
     ),
     (
         f"UPDATE {EVENTS} SET notification_id = 1000 WHERE originator_id = $1",
@@ -119,6 +131,7 @@ LEDGER_FAULTS: Final[list[tuple[str, set[Found]]]] = [
             *_EXTRA_ROWS,
             (EVENTS, "beyond"),
             (EVENTS, "missing"),
+            (DIGESTS, "unequal"),
             ("signal_keys", "unequal"),
         },
     ),
@@ -138,16 +151,36 @@ LEDGER_FAULTS: Final[list[tuple[str, set[Found]]]] = [
 ]
 """Of the same subject."""
 
-COMMON_FAULTS: Final[list[tuple[str, Found]]] = [
-    ("DELETE FROM signal_keys WHERE position = 2", ("signal_keys", "unequal")),
+COMMON_FAULTS: Final[list[tuple[str, set[Found]]]] = [
+    ("DELETE FROM signal_keys WHERE position = 2", {("signal_keys", "unequal")}),
     (
         "UPDATE signal_keys SET position = 3 WHERE position = 2",
-        ("signal_keys", "unequal"),
+        {("signal_keys", "unequal")},
     ),
-    ("UPDATE projections SET position = 1000", ("projections", "beyond")),
-    ("DELETE FROM projections", ("projections", "lost")),
-    ("DELETE FROM erased_subjects", ("erased_subjects", "lost")),
-    ("UPDATE erased_subjects SET status = 'unknown'", ("erased_subjects", "altered")),
+    (
+        "UPDATE projections SET position = 1000",
+        {("projections", "beyond"), ("projections", "moved")},
+    ),
+    ("DELETE FROM projections", {("projections", "lost")}),
+    ("DELETE FROM erased_subjects", {("erased_subjects", "lost")}),
+    ("UPDATE erased_subjects SET status = 'unknown'", {("erased_subjects", "altered")}),
+    # All that is altered is altered in both versions alike, but for a count.
+    (
+        f"UPDATE {DIGESTS} SET digest_low = digest_low # 1 WHERE name <> 'x'",
+        {(EVENTS, "altered")},
+    ),
+    (
+        f"UPDATE {DIGESTS} SET digest_high = 0 WHERE name = 'phone_numbers'",
+        {(DIGESTS, "unequal")},
+    ),
+    (
+        f"UPDATE {DIGESTS} SET events = events + 1 WHERE name = 'consent_history'",
+        {(DIGESTS, "unequal"), ("projections", "moved")},
+    ),
+    (
+        f"DELETE FROM {DIGESTS} WHERE name = 'consent_history'",
+        {(DIGESTS, "lost"), (DIGESTS, "unequal"), ("projections", "moved")},
+    ),
 ]
 
 ANY_ROW_FAULTS: Final = (

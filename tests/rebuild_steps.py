@@ -8,11 +8,12 @@ from typing import Self
 from builders import MASTERS
 
 from ledger.store.database import Connection
-from projections.check import Check, Report
+from projections.check import Check
 from projections.filling import Filling, fill_slices
 from projections.rebuild import Target, alone, begin, follow, frontier_now, index
 from projections.rebuilding import Told, Work
 from projections.registry import known, read_live
+from projections.report import Report
 from projections.switching import Approval, Comparison, Switched, switch
 from projections.worker import Means
 
@@ -123,7 +124,7 @@ def work_of(dsn: str, means: Means, seen: Seen, accepted: str | None = None) -> 
 async def checked(means: Means) -> Report:
     """Every version that there is, held against the events."""
     check = Check(means.pool, MASTERS, known(await read_live(means.pool)))
-    return await check.run(await check.position(), lambda _: None)
+    return await check.run(await check.begin())
 
 
 async def relations(connection: Connection) -> Sequence[str]:

@@ -40,6 +40,7 @@ GRANT SELECT ON identity_key, subject_keys, erased_subjects TO ledger_projector;
 GRANT SELECT ON projection_pointers, rebuilds, rebuilt_slices TO ledger_projector;
 GRANT SELECT, UPDATE (position, seen_at, stopped_reason) ON projections
     TO ledger_projector;
+GRANT SELECT, INSERT, UPDATE ON projection_digests TO ledger_projector;
 
 -- Of every version that there is of the projections' tables. The history is only added to.
 DO $$

@@ -204,6 +204,7 @@ def _told(switched: Switched) -> dict[str, Any]:
         "serving": target.live.version,
         "position": position,
         "report": compared.report_id,
+        "appliedTheSame": compared.have_applied_the_same,
         "changes": {
             f"{change.was} to {change.becomes}": change.numbers
             for change in compared.changes

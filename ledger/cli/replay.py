@@ -1,24 +1,19 @@
 """``consent-ledger replay``: one number's story, or the whole ledger, checked."""
 
-import gc
-from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import orjson
 import typer
 
 from ledger.cli.setup import AsJson, Ledger, with_ledger
 from ledger.cli.story import lines_of
+from ledger.cli.verify import check_and_tell
 from ledger.domain.ids import Sender
 from ledger.errors import InvalidRequest
 from ledger.moments import check_past, parse_moment, parse_zone
-from ledger.progress import shown_progress
 from ledger.replay import Moment, Story, as_json, tell
-from projections.app import GARBAGE_MIN
-from projections.check import EXAMPLES_MAX, Check, Report
-from projections.comparison import Difference
-from projections.registry import known, read_live
+from projections.report import EXAMPLES_MAX
 
 replay_app = typer.Typer()
 
@@ -62,7 +57,7 @@ def replay(  # noqa: PLR0913 - a command's options are its arguments
     """Tell what a number said; or fold the whole ledger and compare it, row by row."""
     told = (as_of, known_at, sender)
     if number is None and is_whole and is_check and told == (None, None, None):
-        _check(examples, is_json=as_json)
+        check_and_tell((), None, None, examples, is_json=as_json)
     elif number is not None and not (is_whole or is_check):
         moment = _moment(as_of, known_at, tz)
         _tell(number, moment, Sender(sender) if sender else None, is_json=as_json)
@@ -81,82 +76,6 @@ def _tell(number: str, moment: Moment, sender: Sender | None, *, is_json: bool) 
         return
     for line, is_heading in lines_of(story):
         typer.secho(line, bold=is_heading)
-
-
-def _check(examples_max: int, *, is_json: bool) -> None:
-    async def run(ledger: Ledger) -> Report:
-        check = Check(ledger.pool, ledger.masters, known(await read_live(ledger.pool)))
-        position = await check.position()
-        with shown_progress("events", position) as advance:
-            return await check.run(position, advance, examples_max=examples_max)
-
-    gc.set_threshold(GARBAGE_MIN)
-    report = with_ledger(run)
-    if is_json:
-        _print_json(_report_json(report))
-    else:
-        for line in _report_lines(report):
-            typer.echo(line)
-    if report.differences:
-        raise typer.Exit(1)
-
-
-def _report_lines(report: Report) -> Iterator[str]:
-    yield f"events       {report.events}, positions 1 to {report.position}"
-    yield f"subjects     {report.subjects}, {report.erased} of them erased"
-    for table, count in sorted(report.rows.items()):
-        yield f"rows         {count} in {table}"
-    for name, position in sorted(report.checkpoints.items()):
-        yield f"compared     {name} at position {position}"
-    yield f"differences  {report.differences.total()}"
-    for (table, kind), count in sorted(report.differences.items()):
-        yield f"  {count} {kind} in {table}"
-    for example in report.examples:
-        yield from _difference_lines(example)
-    if left := report.differences.total() - len(report.examples):
-        yield f"and {left} more"
-
-
-def _difference_lines(difference: Difference) -> Iterable[str]:
-    place = " ".join(f"{n} {value}" for n, value in difference.where.items())
-    who = f"subject {difference.subject_id}" if difference.subject_id else ""
-    whose = " ".join(filter(None, (who, place)))
-    yield f"{difference.table}: {difference.kind}: {whose}"
-    for title, values in (
-        ("stored", difference.stored),
-        ("events say", difference.expected),
-    ):
-        if values is not None:
-            shown = ", ".join(f"{n} {value}" for n, value in values.items())
-            yield f"  {title:<11}{shown}"
-
-
-def _report_json(report: Report) -> dict[str, Any]:
-    return {
-        "position": report.position,
-        "events": report.events,
-        "subjects": report.subjects,
-        "erased": report.erased,
-        "rows": dict(report.rows),
-        "checkpoints": report.checkpoints,
-        "differences": report.differences.total(),
-        "kinds": [
-            {"table": table, "kind": kind, "count": count}
-            for (table, kind), count in sorted(report.differences.items())
-        ],
-        "examples": [_difference_json(example) for example in report.examples],
-    }
-
-
-def _difference_json(difference: Difference) -> dict[str, Any]:
-    return {
-        "table": difference.table,
-        "kind": difference.kind,
-        "subjectId": difference.subject_id and str(difference.subject_id),
-        "where": difference.where,
-        "stored": difference.stored,
-        "expected": difference.expected,
-    }
 
 
 def _print_json(value: object) -> None:

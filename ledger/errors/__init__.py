@@ -35,6 +35,7 @@
     │   ├── RebuildRunning
     │   ├── RebuildBlocked
     │   ├── RebuildCancelled
+    │   ├── RebuildUnsound
     │   ├── UnsupportedMediaType
     │   ├── NotAcceptable
     │   ├── BodyTooLarge
@@ -126,6 +127,7 @@ from ledger.errors.refused import (
     RebuildBlocked,
     RebuildCancelled,
     RebuildRunning,
+    RebuildUnsound,
     RequestRefused,
     Unauthenticated,
     UnsupportedMediaType,
@@ -179,6 +181,7 @@ __all__ = [
     "RebuildBlocked",
     "RebuildCancelled",
     "RebuildRunning",
+    "RebuildUnsound",
     "RequestRefused",
     "SchemaMismatch",
     "SealBroken",

@@ -81,6 +81,12 @@ class RebuildCancelled(RequestRefused):
     code = "rebuild_cancelled"
 
 
+class RebuildUnsound(RequestRefused):
+    """The new version has not applied what the events say."""
+
+    code = "rebuild_unsound"
+
+
 class UnsupportedMediaType(RequestRefused):
     """The body's Content-Type is not one that this route reads."""
 

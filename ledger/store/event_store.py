@@ -8,7 +8,7 @@ from uuid import UUID
 
 from ledger.domain.ids import Position, SubjectId, Version
 from ledger.errors import UnknownEvent
-from ledger.store.codec import Entry, RecordedEvent
+from ledger.store.codec import Entry, RecordedEvent, StoredRow
 from ledger.store.master import WrappedKey
 
 
@@ -102,6 +102,25 @@ class EventStore(Protocol):
         Raises:
             EventBroken: an event is not whole.
             StoreUnavailable: the database cannot be read now.
+        """
+        ...
+
+    async def read_rows_after(
+        self, position: Position, limit: int
+    ) -> Sequence[StoredRow]:
+        """As ``read_after``, and as they are stored: not decoded.
+
+        Raises:
+            PositionMissing: the ledger has lost an event.
+            StoreUnavailable: the database cannot be read now.
+        """
+        ...
+
+    async def decoded(self, rows: Sequence[StoredRow]) -> list[RecordedEvent]:
+        """The events in stored rows.
+
+        Raises:
+            UnknownEvent, EventBroken: as ``read_after``.
         """
         ...
 

@@ -84,11 +84,18 @@ class PostgresEventStore:
 
     async def read_after(self, position: Position, limit: int) -> list[RecordedEvent]:
         """See ``EventStore.read_after``."""
+        return await self.decoded(await self.read_rows_after(position, limit))
+
+    async def read_rows_after(
+        self, position: Position, limit: int
+    ) -> Sequence[StoredRow]:
+        """See ``EventStore.read_rows_after``."""
         with translated():
-            rows = await self._pool.fetch(_READ_AFTER, position, limit)
-        recorded = await self._decoded(rows)
-        _check_gapless(position, recorded)
-        return recorded
+            found = await self._pool.fetch(_READ_AFTER, position, limit)
+        # A Record unpacks as a StoredRow does; making one of each takes its time.
+        rows = cast("list[StoredRow]", found)
+        _check_gapless(position, rows)
+        return rows
 
     async def position_of(self, key: UUID) -> Position | None:
         """See ``EventStore.position_of``."""
@@ -106,17 +113,17 @@ class PostgresEventStore:
         """See ``EventStore.read_at``."""
         with translated():
             rows = await self._pool.fetch(_READ_AT, positions)
-        return await self._decoded(rows)
+        return await self.decoded(cast("list[StoredRow]", rows))
 
     async def last_position(self) -> Position:
         """See ``EventStore.last_position``."""
         with translated():
             return Position(await self._pool.fetchval(_LAST_POSITION))
 
-    async def _decoded(self, rows: Sequence[asyncpg.Record]) -> list[RecordedEvent]:
+    async def decoded(self, rows: Sequence[StoredRow]) -> list[RecordedEvent]:
+        """See ``EventStore.decoded``."""
         try:
-            # A Record unpacks as a StoredRow does; making one of each takes its time.
-            return [decode(row) for row in cast("list[StoredRow]", rows)]
+            return [decode(row) for row in rows]
         except UnknownEvent as unknown:
             raise await explained(self._pool, unknown) from None
 
@@ -179,7 +186,7 @@ def _outcome(name: str, position: int, recorded_at: datetime) -> Outcome:
             return Conflict()
 
 
-def _check_gapless(after: Position, recorded: Sequence[RecordedEvent]) -> None:
-    for expected, (position, _) in enumerate(recorded, start=after + 1):
-        if position != expected:
+def _check_gapless(after: Position, rows: Sequence[StoredRow]) -> None:
+    for expected, row in enumerate(rows, start=after + 1):
+        if (position := row[4]) != expected:
             raise PositionMissing(f"position {expected} is missing before {position}")

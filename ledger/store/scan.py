@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple, cast
 from uuid import UUID
 
-from ledger.domain.ids import Position
+from ledger.domain.ids import Position, SubjectId
 from ledger.store.codec import StoredRow
 from ledger.store.database import Connection
 from ledger.store.statements import statement
@@ -17,6 +17,9 @@ from ledger.store.statements import statement
 _READ_SLICE: Final = statement("ledger.store", "read_slice")
 _READ_SLICE_AFTER: Final = statement("ledger.store", "read_slice_after")
 _READ_ERASED: Final = statement("ledger.store", "read_erased_slice")
+_READ_BETWEEN: Final = statement("ledger.store", "read_slice_between")
+_DIGEST: Final = statement("ledger.store", "digest_positions")
+_READ_SUBJECTS: Final = statement("ledger.store", "read_subjects_between")
 _COUNT_POSITIONS: Final = statement("ledger.store", "count_positions")
 _FIND_MISSING: Final = statement("ledger.store", "find_missing_positions")
 _SIGNAL_PAGES: Final = statement("ledger.store", "count_signal_pages")
@@ -69,10 +72,37 @@ async def read_erased_slice(
     return [tuple(row) for row in rows]
 
 
-def position_ranges(last: Position) -> Iterator[tuple[int, int]]:
-    """1 to ``last`` in ranges of ``POSITIONS``, both ends included."""
-    for first in range(1, last + 1, POSITIONS):
-        yield first, min(first + POSITIONS - 1, last)
+async def read_slice_between(
+    connection: Connection, first: UUID, last: UUID, begin: int, end: int
+) -> Sequence[StoredRow]:
+    """The events of a range of subjects at positions ``begin`` to ``end``, in order."""
+    span = (first, last, begin, end)
+    rows = await connection.fetch(_READ_BETWEEN, *span, timeout=SCAN_SECONDS_MAX)
+    return cast("list[StoredRow]", rows)
+
+
+async def digest_positions(
+    connection: Connection, first: int, last: int
+) -> dict[int, tuple[int, int, int]]:
+    """By slice of 1,024: how many events, and the halves of their digests' XOR."""
+    span = (first, last)
+    rows = await connection.fetch(_DIGEST, *span, timeout=SCAN_SECONDS_MAX)
+    return {row[0]: (row[1], row[2], row[3]) for row in rows}
+
+
+async def subjects_between(
+    connection: Connection, first: int, last: int
+) -> list[SubjectId]:
+    """Who has an event in a range of positions."""
+    span = (first, last)
+    rows = await connection.fetch(_READ_SUBJECTS, *span, timeout=SCAN_SECONDS_MAX)
+    return [SubjectId(row[0]) for row in rows]
+
+
+def position_ranges(last: int, first: int = 1) -> Iterator[tuple[int, int]]:
+    """``first`` to ``last`` in ranges of ``POSITIONS``, both ends included."""
+    for begin in range(first, last + 1, POSITIONS):
+        yield begin, min(begin + POSITIONS - 1, last)
 
 
 async def missing_positions(

@@ -29,12 +29,13 @@ from ledger.domain.ids import (
 from ledger.erasure import Erasures
 from ledger.errors import NotFound, OnHold
 from ledger.settings import Settings
-from ledger.store.codec import RecordedEvent
+from ledger.store.codec import StoredRow, decode
 from ledger.store.database import Connection, Pool, open_pool
 from ledger.store.postgres import PostgresEventStore
 from projections import projection as projection_module
 from projections.app import PROJECTIONS
 from projections.consent_history import ConsentHistory
+from projections.digests import digests_of
 from projections.phone_numbers import PhoneNumbers
 from projections.projection import Batch, Overtaken, Projection, advance
 from projections.worker import Means, Worker
@@ -127,13 +128,15 @@ def erasures_of(means: Means) -> Erasures:
 
 async def batch_of(means: Means, after: int, count: int) -> Batch:
     """Events as a worker hands them to projections."""
-    events = await means.store.read_after(Position(after), count)
+    rows = await means.store.read_rows_after(Position(after), count)
+    events = [decode(row) for row in rows]
     first = [
         event
         for _, event in events
         if isinstance(event, ConsentChanged) and event.version == 1
     ]
-    return Batch(events, await means.keyring.phone_numbers(first), frozenset())
+    begun = await means.keyring.phone_numbers(first)
+    return Batch(events, begun, frozenset(), digests_of(rows))
 
 
 async def checkpoints(connection: Connection) -> dict[str, int]:
@@ -340,10 +343,12 @@ class CountingStore(PostgresEventStore):
         super().__init__(pool)
         self.read: list[int] = []
 
-    async def read_after(self, position: Position, limit: int) -> list[RecordedEvent]:
+    async def read_rows_after(
+        self, position: Position, limit: int
+    ) -> Sequence[StoredRow]:
         """As the store does."""
         self.read.append(position)
-        return await super().read_after(position, limit)
+        return await super().read_rows_after(position, limit)
 
 
 class Unable(PhoneNumbers):
@@ -462,10 +467,9 @@ async def test_a_zombie_writes_nothing(
     assert (await checkpoints(connection))[projections[0].name] == 20
 
 
-UNGUARDED = (
-    "UPDATE projections SET position = greatest(position, $4) WHERE name = ANY ($1) "
-    "AND version = ANY ($2) AND $3 >= 0 RETURNING cardinality($1)"
-)
+UNGUARDED = projection_module._ADVANCE.replace(  # noqa: SLF001
+    "AND p.position = $3", "AND $3 >= 0"
+).replace("SET position = $4", "SET position = greatest(p.position, $4)")
 
 
 async def test_without_compare_and_set_a_zombie_does_write(
