@@ -37,6 +37,7 @@ from projections.worker import Means, Worker
 
 _HOLD = statement("projections", "hold_versions")
 _POINT = statement("projections", "update_pointer")
+_LOCK_LEDGER = statement("projections", "lock_ledger")
 _READ_VERSION = statement("projections", "read_ledger_version")
 _READ_POSITIONS = statement("projections", "read_positions")
 
@@ -213,6 +214,8 @@ async def _point(
     """Move the pointer, and say so in the ledger, in the caller's transaction."""
     name, version, _ = target.live
     await connection.execute(_POINT, name, version)
+    # Another projection may switch at this moment, and say so in the same stream.
+    await connection.execute(_LOCK_LEDGER)
     newest = await connection.fetchval(_READ_VERSION, THE_LEDGER)
     fields = {
         "projection": name,

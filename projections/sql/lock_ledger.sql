@@ -1,0 +1,2 @@
+-- Takes the lock that orders the ledger, until the transaction ends.
+SELECT position FROM ledger_position FOR UPDATE
