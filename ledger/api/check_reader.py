@@ -143,7 +143,8 @@ class CheckReader:
             return reading
         await self._read_model.wait_for(missing, question.projection)
         async with self._turns():
-            reading, _ = await self._snapshot(identity, numbers, question)
+            # What has been recorded since was not known when it was asked.
+            reading, _ = await self._snapshot(identity, numbers, question, missing)
         return reading
 
     @asynccontextmanager
@@ -164,8 +165,12 @@ class CheckReader:
         identity: Identity,
         numbers: Sequence[PhoneNumber],
         question: CheckQuestion,
+        enough: Position | None = None,
     ) -> tuple[Reading, Position | None]:
-        """The answers, or the position that has to be reached before there are any."""
+        """The answers, or the position that has to be reached before there are any.
+
+        ``enough`` is the position that was reached for it already.
+        """
         async with (
             self._pool.acquire() as connection,
             connection.transaction(isolation="repeatable_read", readonly=True),
@@ -174,7 +179,7 @@ class CheckReader:
             stand = await read_checkpoint(serving, question.projection)
             check_times(question, stand.now)
             # What was known at a time is exact once it has all been read.
-            is_behind = stand.reached < stand.ledger_position
+            is_behind = stand.reached < (enough or stand.ledger_position)
             reading = Reading(stand.reached, {})
             if question.known_at is not None and is_behind:
                 return reading, stand.ledger_position

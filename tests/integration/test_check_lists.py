@@ -71,6 +71,28 @@ async def test_each_number_is_answered_in_order(
     assert "receipt" not in found
 
 
+async def test_what_is_recorded_while_it_waits_does_not_matter(
+    client: Client,
+    handler: CommandHandler,
+    catch_up: CatchUp,
+    connection: Connection,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It was not known at the time that is asked for, and the answer is whole."""
+    await handler.handle(signal())
+    known_at = await connection.fetchval("SELECT clock_timestamp()")
+    wait_for = ReadModel.wait_for
+
+    async def busy(model: ReadModel, position: Any, projection: str) -> None:
+        await catch_up()
+        await wait_for(model, position, projection)
+        await handler.handle(signal(status="in"))
+
+    monkeypatch.setattr(ReadModel, "wait_for", busy)
+    found = await answered(client, NUMBER, NOBODY, knownAt=known_at.isoformat())
+    assert [one["status"] for one in found["results"]] == ["out", "unknown"]
+
+
 async def test_what_is_no_text_is_marked_and_not_fatal(client: Client) -> None:
     """A null in somebody's table does not stop the rest."""
     given: list[object] = [None, 14155550100, True, {}, [], "", " ", "\0", NUMBER]
