@@ -305,7 +305,11 @@ def _successor(identity: Identity, number: PhoneNumber, erased: _Person) -> _Per
     """Who the person is since the subject was erased: somebody new."""
     generation = erased.generation + 1
     subject_id = identity.subject_id(number, generation)
-    subject = nobody(subject_id, suppressed=erased.subject.suppressed)
+    subject = nobody(
+        subject_id,
+        suppressed=erased.subject.suppressed,
+        suppressed_since=erased.subject.suppressed_since,
+    )
     return _Person(subject, erased.origin, generation)
 
 

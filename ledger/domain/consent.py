@@ -57,6 +57,8 @@ class Subject:
     facts: Facts
     suppressed: bool = False
     """Whether an earlier subject of the same person was erased while it was out."""
+    suppressed_since: datetime | None = None
+    """When what made it out occurred."""
     held_until: datetime | None = None
     """The end of a legal hold, which may have passed; the latest of several."""
     erased: bool = False
@@ -79,9 +81,14 @@ class Proposal(NamedTuple):
     evidence: Evidence
 
 
-def nobody(subject_id: SubjectId, *, suppressed: bool = False) -> Subject:
+def nobody(
+    subject_id: SubjectId,
+    *,
+    suppressed: bool = False,
+    suppressed_since: datetime | None = None,
+) -> Subject:
     """A subject of whom nothing is known, but that it may have been out before."""
-    return Subject(subject_id, Version(0), NO_FACTS, suppressed)
+    return Subject(subject_id, Version(0), NO_FACTS, suppressed, suppressed_since)
 
 
 def evolve(subject: Subject, event: LedgerEvent) -> Subject:
@@ -92,8 +99,13 @@ def evolve(subject: Subject, event: LedgerEvent) -> Subject:
             facts = with_fact(subject.facts, event.sender, fact)
             return replace(subject, version=version, facts=facts)
         case SubjectErased():
-            out = subject.suppressed or event.status == "out"
-            return replace(subject, version=event.version, suppressed=out, erased=True)
+            return replace(
+                subject,
+                version=event.version,
+                suppressed=subject.suppressed or event.status == "out",
+                suppressed_since=_out_since(subject),
+                erased=True,
+            )
         case HoldPlaced():
             until = max(event.until, subject.held_until or event.until)
             return replace(subject, version=event.version, held_until=until)
@@ -119,6 +131,15 @@ def facts_as_of(
     return facts
 
 
+def _out_since(subject: Subject) -> datetime | None:
+    """When the newest thing occurred that makes it out, if anything does."""
+    fact = overall_deciding(subject.facts)
+    if fact is None or fact.status != "out":
+        return subject.suppressed_since
+    before = subject.suppressed_since or fact.occurred_at
+    return max(before, fact.occurred_at)
+
+
 def with_fact(facts: Facts, sender: Sender, fact: Fact) -> Facts:
     """``facts`` and one more, which counts only if it is the sender's newest."""
     known = facts.get(sender)
@@ -130,9 +151,10 @@ def with_fact(facts: Facts, sender: Sender, fact: Fact) -> Facts:
 def decide(subject: Subject, signal: Signal) -> list[Proposal]:
     """What to append for a signal; an empty list means that nothing is to be done.
 
-    Every distinct signal is appended, a second STOP too: it is evidence. The one
-    exception is a YES that undoes nothing (a toll-free STOP stands until START: Twilio
-    help centre 360058144374).
+    Every distinct signal is appended, a second STOP too: it is evidence. There are two
+    exceptions. A YES undoes nothing where a toll-free STOP stands until START (Twilio
+    help centre 360058144374). And what is older than the ``out`` that an erasure has
+    left is of the past that was erased: newest wins, and it is not the newest.
 
     Raises:
         PreconditionFailed: the subject is not at the version that the signal names.
@@ -142,6 +164,8 @@ def decide(subject: Subject, signal: Signal) -> list[Proposal]:
         raise PreconditionFailed(f"version {subject.version}, not {expected}")
     before = status_for(subject.facts, signal.sender, suppressed=subject.suppressed)
     if signal.status == "in" and before == "out" and not signal.undoes_out:
+        return []
+    if _is_of_erased_past(subject, signal):
         return []
     return [
         Proposal(
@@ -158,6 +182,11 @@ def decide(subject: Subject, signal: Signal) -> list[Proposal]:
             evidence=signal.evidence,
         )
     ]
+
+
+def _is_of_erased_past(subject: Subject, signal: Signal) -> bool:
+    since, at = subject.suppressed_since, signal.occurred_at
+    return since is not None and at is not None and at <= since
 
 
 def assume(subject: Subject, proposal: Proposal) -> Subject:

@@ -38,6 +38,23 @@ async def sender_of(client: Client, sender: str) -> dict[str, Any]:
     return found
 
 
+async def test_what_is_older_than_the_stop_that_an_erasure_left_undoes_nothing(
+    client: Client, catch_up: CatchUp, erasures: Erasures, connection: Connection
+) -> None:
+    """An import may bring it afterwards: newest wins, and it is not the newest."""
+    await text(client, "STOP")
+    await catch_up()
+    since = (await ask(client))["since"]
+    position = await erase(erasures)
+    for at in ("2020-01-01T00:00:00Z", since):
+        consent = {"status": "in", "sender": SENDER, "occurredAt": at}
+        response = await record(client, consent)
+        assert response.status == 200
+        assert (await response.json())["status"] == "out"
+    assert await connection.fetchval("SELECT position FROM ledger_position") == position
+    assert (await sender_of(client, SENDER))["status"] == "out"
+
+
 async def test_who_was_out_is_out_after_the_erasure(
     client: Client, catch_up: CatchUp, erasures: Erasures
 ) -> None:
