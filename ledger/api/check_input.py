@@ -85,7 +85,9 @@ def numbers_in(body: bytes) -> list[JsonValue]:
     try:
         text = body.decode("utf-8-sig")
         column = find_column(text.split("\n", 1)[0].rstrip("\r"))
-        rows = csv.reader(StringIO(text, newline=""), delimiter=column.delimiter)
+        # Strict: a quote that nobody closes would swallow every row behind it.
+        lines = StringIO(text, newline="")
+        rows = csv.reader(lines, delimiter=column.delimiter, strict=True)
         next(rows, None)
         return [_cell(row, column.place) for row in rows if row]
     except UnicodeDecodeError:

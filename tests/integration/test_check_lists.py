@@ -71,6 +71,15 @@ async def test_each_number_is_answered_in_order(
     assert "receipt" not in found
 
 
+@pytest.mark.parametrize("table", ['phone,a\n"+1415,Ann\n+2,B\n', 'phone\n"a "b" c"\n'])
+async def test_a_table_whose_quotes_do_not_fit_is_refused(
+    client: Client, table: str
+) -> None:
+    """Else the rows behind would be one cell, and their numbers never asked about."""
+    response = await client.post(CHECK, data=table, headers=bearer() | TABLE)
+    assert await refusal(response) == (400, "invalid_request")
+
+
 async def test_what_is_recorded_while_it_waits_does_not_matter(
     client: Client,
     handler: CommandHandler,
