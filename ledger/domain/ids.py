@@ -69,9 +69,14 @@ def canonical_number(address: str) -> PhoneNumber:
 
 
 def typed_number(given: str) -> PhoneNumber:
-    """The number that a person has typed, as ``+1 (415) 555-0100`` or ``12345``."""
+    """The number that a person has typed, as ``+1 (415) 555-0100`` or ``12345``.
+
+    In ``+44 (0)20 …`` the zero is dialled by some and not by others, and which depends
+    on the country: that is not understood, and stays as it came.
+    """
     plain = re.sub(r"[\s().-]", "", given)
-    return canonical_number(plain if is_e164(plain) else given.strip())
+    is_plain = is_e164(plain) and "(0)" not in given
+    return canonical_number(plain if is_plain else given.strip())
 
 
 def channel_of(address: str) -> str:
