@@ -21,6 +21,7 @@ _RFC_3339: Final = re.compile(
 )
 _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 _ZONE: Final = re.compile(r"[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*", re.ASCII)
+_OF_THIS_MACHINE: Final = frozenset({"localtime", "posixrules", "Factory"})
 _MICROSECOND: Final = timedelta(microseconds=1)
 
 
@@ -30,7 +31,7 @@ def parse_zone(name: str) -> tzinfo:
     Raises:
         UnknownTimeZone: there is none.
     """
-    if _ZONE.fullmatch(name):
+    if _ZONE.fullmatch(name) and name not in _OF_THIS_MACHINE:
         with suppress(ZoneInfoNotFoundError, OSError):
             return ZoneInfo(name)
     raise UnknownTimeZone(f"{shown(name)}: use a name such as America/New_York, or UTC")

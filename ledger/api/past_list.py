@@ -131,6 +131,8 @@ class PastLists:
 def _row(told: Told, question: Question) -> PastRow | None:
     """A number as it stands in the list; None where nothing was known of it."""
     number, as_of, _, sender = question
+    if sender is not None and sender not in told.facts:
+        return None  # As in the list of now: who said nothing to it is not in it.
     status = status_at(told, told.facts, as_of, sender)
     if status == "unknown":
         return None

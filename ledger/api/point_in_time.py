@@ -19,8 +19,8 @@ from ledger.api.past import (
     ended_by,
     status_at,
 )
-from ledger.domain.ids import PhoneNumber, Sender
-from ledger.errors import InvalidQuery
+from ledger.domain.ids import PhoneNumber, Sender, is_e164
+from ledger.errors import InvalidQuery, NotFound
 from ledger.moments import parse_moment, parse_zone
 
 PARAMETERS: Final = ("asOf", "knownAt", "tz")
@@ -62,12 +62,15 @@ async def past_record(
     just made of checked values takes as long as to find it.
 
     Raises:
+        NotFound: it is no number, and was never seen as an address either.
         FutureMoment: one of the two times has not come.
         NotYetProjected: the history has not reached what was known then.
         StoreUnavailable, QueueFull: it cannot be read now.
     """
     as_of, known_at = moments
     told = await reader.ask(Question(number, as_of, known_at, sender))
+    if not (is_e164(number) or told.left or told.facts or told.following):
+        raise NotFound("no such address was ever seen; write a number as +14155550100")
     facts = told.facts
     record: dict[str, object] = {
         "phoneNumber": number,

@@ -180,3 +180,11 @@ async def test_what_was_known_waits_for_the_history(
     await asyncio.sleep(0)
     await catch_up()
     assert (await asking)["status"] == "out"
+
+
+async def test_what_is_no_number_is_not_found(client: Client) -> None:
+    """A number that is written loosely is nobody's, and that is no answer about it."""
+    response = await client.get(
+        "/PhoneNumbers/+1%20415%20555%200100?asOf=2020-01-01", headers=bearer()
+    )
+    assert await refusal(response) == (404, "not_found")

@@ -79,10 +79,11 @@ async def test_the_list_of_then_has_who_was_out_then(
 
 @pytest.mark.usefixtures("told")
 async def test_the_list_of_then_may_be_a_senders(client: Client) -> None:
-    """With what was said to it, or to all; doubt is a no."""
+    """With who said something to it, as in the list of now, and nobody else."""
     then = {"asOf": "2020-01-25"}
     own = await listed(client, sender=SENDER, **then)
     assert [record["status"] for record in own] == ["in"] * len(NUMBERS)
+    then = {"asOf": "2020-01-15"}
     assert await listed(client, sender="MG1", **then) == []
 
 

@@ -77,7 +77,17 @@ def test_a_time_with_an_offset_needs_no_zone() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["", "Mars/Olympus", "../../etc/passwd", "/etc/localtime", "America", "é"]
+    "name",
+    [
+        "",
+        "localtime",
+        "posixrules",
+        "Mars/Olympus",
+        "../../etc/passwd",
+        "/etc/localtime",
+        "America",
+        "é",
+    ],
 )
 def test_a_zone_that_there_is_not_is_refused(name: str) -> None:
     """A name is looked up, and is never a path."""
