@@ -1,4 +1,11 @@
 -- Makes the index of questions about the past, where it is not there: what held for a
--- sender at a time is the entry just before it.
-CREATE INDEX IF NOT EXISTS consent_history_v1_by_occurrence
-    ON consent_history_v1 (subject_id, sender, occurred_at, position)
+-- sender at a time is the entry just before it. Looked for first, since CREATE INDEX IF NOT
+-- EXISTS locks out who writes though there is nothing to do.
+DO $$
+BEGIN
+    IF to_regclass('consent_history_v1_by_occurrence') IS NULL THEN
+        CREATE INDEX IF NOT EXISTS consent_history_v1_by_occurrence
+            ON consent_history_v1 (subject_id, sender, occurred_at, position);
+    END IF;
+END
+$$
