@@ -118,7 +118,7 @@ class Interpreter:
         if columns.is_own_export:
             if fields["kind"] != "ConsentChanged":
                 return Skipped("otherEvent")
-            if not _text(fields, columns, "phoneNumber"):
+            if _is_number_destroyed(fields, columns):
                 return Skipped("destroyed")
         number = _number(fields, columns)
         status = self._status(fields, columns)
@@ -262,6 +262,19 @@ def given_text(fields: Fields, name: str, default: str = "") -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(value).strip()
+
+
+def _is_number_destroyed(fields: Fields, columns: Columns) -> bool:
+    """Whether the other ledger says so: an export may just leave numbers out."""
+    if _text(fields, columns, "phoneNumber"):
+        return False
+    destroyed = fields.get("destroyed")
+    if isinstance(destroyed, str):  # a cell of CSV
+        try:
+            destroyed = orjson.loads(destroyed)
+        except orjson.JSONDecodeError:
+            return False
+    return isinstance(destroyed, list) and "phoneNumber" in destroyed
 
 
 def _number(fields: Fields, columns: Columns) -> PhoneNumber:

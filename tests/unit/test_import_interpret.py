@@ -242,6 +242,20 @@ def test_records_of_an_export_without_consent_are_passed_over() -> None:
     assert reader.interpret(Row(1, erased, b"")) == Skipped("destroyed")
     held = own(kind="HoldPlaced")
     assert reader.interpret(Row(2, held, b"")) == Skipped("otherEvent")
+    row = own(phoneNumber="", evidence="", destroyed='["phoneNumber","evidence"]')
+    csv = Interpreter(rules(), tuple(row))
+    assert csv.interpret(Row(3, row, b"")) == Skipped("destroyed")
+
+
+@pytest.mark.parametrize("destroyed", [None, [], ["evidence"], "", "[", "{}"])
+def test_a_record_whose_number_was_left_out_is_refused(destroyed: object) -> None:
+    """An export without what is personal loses no opt-out in silence."""
+    row = own(phoneNumber=None, destroyed=destroyed)
+    if destroyed is None:
+        del row["phoneNumber"], row["evidence"], row["destroyed"]
+    with pytest.raises(RowRefused) as refused:
+        Interpreter(rules(), None).interpret(Row(1, row, b""))
+    assert refused.value.code == "missing_phone_number"
 
 
 def text_row(**more: str) -> dict[str, object]:
