@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import IO, Final
 
 from ledger.domain.ids import Position
-from ledger.errors import InvalidRequest
+from ledger.errors import InvalidRequest, LedgerError
 from ledger.event_record import (
     EventRecord,
     event_records,
@@ -72,6 +72,9 @@ class Export:
     async def run(self, advance: Callable[[int], None]) -> Manifest:
         """Write the rest, and show the file and its manifest.
 
+        An error before the first event leaves no part, so that another command may be
+        given for the same file.
+
         ``advance`` is told how much more of the ledger has been passed.
 
         Raises:
@@ -81,7 +84,12 @@ class Export:
             PositionMissing, UnknownEvent, StoreUnavailable: as ``Span.next_batch``.
         """
         with self._work.open(self.progress) as file:
-            await self._write(file, advance)
+            try:
+                await self._write(file, advance)
+            except LedgerError:
+                if not self.progress.count:
+                    self._work.give_up()
+                raise
             product = self._work.part
             if self._asked.format == "parquet":
                 product = product.with_suffix(".part.parquet")

@@ -128,9 +128,13 @@ class Work:
         # the same command takes away.
         self._tidy()
 
+    def give_up(self) -> None:
+        """Leave nothing of what was begun, while the part is open."""
+        self._tidy()
+
     def _tidy(self) -> None:
         self.part.unlink(missing_ok=True)
-        self._checkpoint.unlink()
+        self._checkpoint.unlink(missing_ok=True)
         keep_names(self.output.parent)
 
 

@@ -345,10 +345,17 @@ async def test_nothing_is_written_over(run: Run, tmp_path: Path) -> None:
         Work(tmp_path / "mine").finished()
 
 
-async def test_a_number_that_was_never_seen_is_not_found(run: Run) -> None:
-    """As for every other question about it."""
+@pytest.mark.parametrize("form", FORMATS)
+async def test_a_number_that_was_never_seen_is_not_found(
+    run: Run, handler: CommandHandler, tmp_path: Path, form: Format
+) -> None:
+    """As for every other question; nothing is left in the corrected command's way."""
+    await handler.handle(signal())
     with pytest.raises(NotFound):
-        await run(number=NUMBER)
+        await run(number=OTHER, format=form)
+    for left in ("made", "made.part", "made.part.json", "made.manifest.json"):
+        assert not (tmp_path / left).exists(), left
+    assert (await run(number=NUMBER, format=form))["count"] == 1
 
 
 @pytest.mark.parametrize(
