@@ -13,7 +13,7 @@ from typing import Final, Generic, NamedTuple, TypeVar
 from ledger.command_handler import CommandHandler, Receipt
 from ledger.domain.consent import Subject, assume, decide, overall
 from ledger.domain.events import ConsentChanged
-from ledger.domain.ids import PhoneNumber, Position, SubjectId
+from ledger.domain.ids import PhoneNumber, Position, Sender, Status, SubjectId
 from ledger.domain.signals import Signal
 from ledger.errors import InvalidConsent
 from ledger.imports.importer import Outcome
@@ -94,16 +94,41 @@ def _compared(
     )
 
 
+class _Said(NamedTuple):
+    """What a row of the file said, to be compared with another one of its key."""
+
+    phone_number: PhoneNumber
+    sender: Sender
+    status: Status
+    occurred_at: datetime
+
+
+def _compared_in_file(signal: Signal, said: _Said) -> Outcome:
+    is_same = said[:3] == (signal.phone_number, signal.sender, signal.status)
+    if is_same and _is_time_of(signal, said.occurred_at):
+        return "duplicate"
+    return RowRefused(
+        "key_reused",
+        "an earlier row of this file has this row's key, and says otherwise: "
+        "a row that has changed needs another key",
+    )
+
+
 def _may_be(signal: Signal, event: ConsentChanged) -> bool:
     """Whether the times do not speak against it.
 
-    A text that the webhook brought has the time of its recording, and so has a day's
-    opt-out that was recorded on the very day.
+    A text that the webhook brought has the time of its recording.
     """
+    is_text = event.source == "twilio.inbound"
+    return is_text or _is_time_of(signal, event.occurred_at)
+
+
+def _is_time_of(signal: Signal, occurred_at: datetime) -> bool:
+    """A day's opt-out that was recorded on the very day has the time of that."""
     at = signal.occurred_at
-    if at is None or at == event.occurred_at or event.source == "twilio.inbound":
+    if at is None or at == occurred_at:
         return True
-    return at.time() == time.max and at.date() == event.occurred_at.date()
+    return at.time() == time.max and at.date() == occurred_at.date()
 
 
 class Recording:
@@ -165,7 +190,7 @@ class Foresight:
     def __init__(self, handler: CommandHandler, repeats: Repeats) -> None:
         self._handler = handler
         self._repeats = repeats
-        self._keys: _Window[bool] = _Window()
+        self._keys: _Window[_Said] = _Window()
         self._people: _Window[_Expected] = _Window()
         self._turned = Turned(0, 0, 0)
 
@@ -176,12 +201,16 @@ class Foresight:
         subjects = await self._handler.subjects(strangers)
         repeats = await self._repeats.outcomes(signals, known)
         for number, subject in subjects.items():
-            self._people.put(number, _Expected(_overall(subject), subject))
+            expected = _Expected(_overall(subject), subject, is_counted=False)
+            self._people.put(number, expected)
         now = datetime.now(UTC)
         outcomes = [
             repeats[place] if place in repeats else self._foreseen(signal, now)
             for place, signal in enumerate(signals)
         ]
+        for signal, outcome in zip(signals, outcomes, strict=True):
+            if not isinstance(outcome, RowRefused):
+                self._count(signal.phone_number)
         self._keys.shrink()
         for expected in self._people.shrink():
             self._turned = _with(self._turned, expected)
@@ -198,18 +227,25 @@ class Foresight:
     def _foreseen(self, signal: Signal, now: datetime) -> Outcome:
         if signal.occurred_at is not None and signal.occurred_at > now:
             return RowRefused("time_in_future", "the time is in the future")
-        if self._keys.get(signal.key):
-            return "duplicate"
-        self._keys.put(signal.key, item=True)
+        if said := self._keys.get(signal.key):
+            return _compared_in_file(signal, said)
         expected = self._people.get(signal.phone_number)
         assert expected is not None, "it was read with its batch"  # noqa: S101
         proposals = decide(expected.subject, signal)
         if not proposals:
             return Skipped("saysNothing")
+        at = signal.occurred_at or now
+        said = _Said(signal.phone_number, signal.sender, signal.status, at)
+        self._keys.put(signal.key, said)
         for proposal in proposals:
             subject = assume(expected.subject, proposal)
             self._people.put(signal.phone_number, expected._replace(subject=subject))
         return "recorded"
+
+    def _count(self, number: PhoneNumber) -> None:
+        expected = self._people.get(number)
+        if expected is not None and not expected.is_counted:
+            self._people.put(number, expected._replace(is_counted=True))
 
 
 class _Expected(NamedTuple):
@@ -217,6 +253,8 @@ class _Expected(NamedTuple):
 
     before: str
     subject: Subject
+    is_counted: bool
+    """Whether a row of it was not refused."""
 
 
 def _overall(subject: Subject) -> str:
@@ -226,6 +264,8 @@ def _overall(subject: Subject) -> str:
 
 
 def _with(turned: Turned, expected: _Expected) -> Turned:
+    if not expected.is_counted:
+        return turned
     after = _overall(expected.subject)
     if after == expected.before:
         return turned._replace(neither=turned.neither + 1)

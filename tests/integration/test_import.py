@@ -207,9 +207,31 @@ async def test_a_dry_run_foresees_what_the_import_then_does(
     foresight = Foresight(handler, repeats)
     foreseen, report = await run(content, foresight)
     assert await store.last_position() == before
-    assert foresight.turned == (1, 1, 3)
+    assert foresight.turned == (1, 1, 2)
     assert await run(content, recording) == (foreseen, report)
     assert foreseen.recorded == 4
+
+
+async def test_a_dry_run_foresees_a_key_that_is_used_twice(
+    handler: CommandHandler, repeats: Repeats, recording: Recording
+) -> None:
+    """Refused where the rows differ, and a repeat where they do not."""
+    content = csv_of(
+        f"{NUMBER},in,{LONG_AGO},1",
+        f"{NUMBER},in,{LONG_AGO},1",
+        f"{NUMBER},out,{LONG_AGO},1",
+        f"{NUMBER},in,2020-01-02T00:00:00Z,1",
+        f"{number(1)},out,,2",
+        f"{number(1)},out,,2",
+        f"{number(2)},out,2999-01-01,3",
+    )
+    foresight = Foresight(handler, repeats)
+    foreseen, _ = await run(content, foresight)
+    assert dict(foreseen.refused) == {"key_reused": 2, "time_in_future": 1}
+    assert (foreseen.recorded, foreseen.duplicates) == (2, 2)
+    assert foresight.turned == (1, 1, 0), "whose rows are all refused is not counted"
+    recorded, _ = await run(content, recording)
+    assert recorded == foreseen
 
 
 class Failing:
