@@ -16,7 +16,7 @@ from ledger.domain.consent import (
     NO_FACTS,
     Fact,
     Facts,
-    deciding,
+    decisive_for,
     overall_deciding,
     status_for,
     with_fact,
@@ -83,6 +83,8 @@ class Held(NamedTuple):
     status: Answer
     since: datetime | None
     position: Position | None
+    said_to: Sender | None
+    """To whom the event was addressed: an ``out`` to another sender decides, too."""
 
 
 class Story(NamedTuple):
@@ -138,20 +140,20 @@ class Standing:
 
     def held(self, sender: Sender) -> Held:
         """The status for ``sender``, and what decided it."""
-        return _held(self.status(sender), deciding(self.facts, sender))
+        return self._held(self.status(sender), decisive_for(self.facts, sender))
 
     def overall(self) -> Held:
         """The status for all senders together, and what decided it."""
         fact = overall_deciding(self.facts)
         if fact is None:
-            return _held("out" if self.suppressed else "unknown", None)
-        return _held(fact.status, fact)
+            return self._held("out" if self.suppressed else "unknown", None)
+        return self._held(fact.status, fact)
 
-
-def _held(status: Answer, fact: Fact | None) -> Held:
-    if fact is None:
-        return Held(status, None, None)
-    return Held(status, fact.occurred_at, Position(fact.version))
+    def _held(self, status: Answer, fact: Fact | None) -> Held:
+        if fact is None:
+            return Held(status, None, None, None)
+        [said_to] = [one for one, other in self.facts.items() if other == fact]
+        return Held(status, fact.occurred_at, Position(fact.version), said_to)
 
 
 def standing_after(events: Iterable[RecordedEvent]) -> Standing:
@@ -228,13 +230,18 @@ def as_json(story: Story) -> dict[str, Any]:
         "asOf": story.moment.as_of,
         "knownAt": story.moment.known_at,
         "events": [_told_json(told) for told in story.events],
-        "status": story.overall._asdict(),
+        "status": _held_json(story.overall),
         "senders": [
-            {"sender": sender, **held._asdict()}
+            {"sender": sender, **_held_json(held)}
             for sender, held in story.senders.items()
         ],
         "anyOtherSender": story.any_other,
     }
+
+
+def _held_json(held: Held) -> dict[str, Any]:
+    status, since, position, said_to = held
+    return {"status": status, "since": since, "position": position, "saidTo": said_to}
 
 
 def _told_json(told: Told) -> dict[str, Any]:

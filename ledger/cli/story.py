@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from ledger.domain.ids import EVERY_SENDER
 from ledger.replay import Change, Held, Story, Told
 
 WIDTH: Final = 80
@@ -119,7 +120,10 @@ def _ending(story: Story) -> Iterator[str]:
     yield from _labelled("overall", _held(story.overall))
     for sender, held in story.senders.items():
         name = "every sender" if sender == "*" else _plain(sender)
-        yield from _labelled(name, _held(held))
+        said = _held(held)
+        if held.said_to not in {None, sender, EVERY_SENDER}:
+            said += f", which was said to {_plain(held.said_to)}"
+        yield from _labelled(name, said)
     yield from _labelled("any other", story.any_other)
 
 

@@ -115,7 +115,7 @@ async def test_a_story_stops_where_it_is_told_to(spoken: None, told: Tell) -> No
     assert (as_of.overall.status, as_of.senders[SENDER].position) == ("in", 2)
     assert as_of.any_other == "unknown"
     before = await told(moment=Moment(as_of=MARCH - timedelta(days=1)))
-    assert (before.events, before.overall) == ([], ("unknown", None, None))
+    assert (before.events, before.overall) == ([], ("unknown", None, None, None))
     first = (await told()).events[0].record["recordedAt"]
     known = await told(moment=Moment(known_at=first))
     assert [event.record["position"] for event in known.events] == [1]
@@ -145,6 +145,22 @@ async def test_a_sender_hears_what_was_said_to_it(
     ]
     assert story.senders.keys() == {OTHER}
     assert page(story).count("every sender") == 1
+
+
+async def test_a_sender_that_heard_nothing_is_told_who_did(
+    handler: CommandHandler, told: Tell
+) -> None:
+    """A STOP to another sender decides, and is named though it is not told."""
+    await handler.handle(signal(status="in", sender="MG3"))
+    await handler.handle(signal())
+    story = await told(sender=OTHER)
+    held = story.senders[OTHER]
+    assert (story.events, held.status) == ([], "out")
+    assert (held.position, held.said_to) == (2, SENDER)
+    printed = " ".join(page(story).split())
+    assert f"by position 2, which was said to {SENDER} any other out" in printed
+    [answer] = as_json(story)["senders"]
+    assert (answer["position"], answer["saidTo"]) == (2, SENDER)
 
 
 async def test_holds_erasures_and_those_who_return_are_told(
@@ -292,7 +308,7 @@ def test_a_story_is_printed_without_colours_where_nobody_looks(run: Run) -> None
         "sender": {"before": "unknown", "after": "in"},
     }
     since = "2025-03-10T12:00:00Z"
-    held = {"status": "in", "since": since, "position": 2}
+    held = {"status": "in", "since": since, "position": 2, "saidTo": SENDER}
     assert answer["status"] == held
     assert answer["senders"] == [{"sender": SENDER, **held}]
     assert answer["anyOtherSender"] == "unknown"
