@@ -265,8 +265,10 @@ async def test_events_that_a_skipping_worker_left_out_are_lost(
     assert {rows[0].originator_id, rows[1].originator_id} <= named
 
 
+# One bit, and not a letter put in its place, which may have been there before.
+_FLIPPED: Final = "set_byte(state, {at}, get_byte(state, {at}) # 1)"
 ALTERED: Final = (
-    ("state", "overlay(state placing '\\x5a'::bytea from length(state) - 20 for 1)"),
+    ("state", _FLIPPED.format(at="length(state) - 20")),
     ("state", "state || ' '::bytea"),
     ("topic", "topic || 'x'"),
 )
@@ -299,7 +301,7 @@ async def test_any_changed_byte_of_an_event_is_found(  # noqa: PLR0913
         "positions": f"1 to {EVENT_COUNT}",
     }
     named = [d for d in found.examples if d.kind == "unreadable"]
-    if "overlay" in change and position == 1:
+    if "set_byte" in change and position == 1:
         assert {(d.subject_id, d.where["position"]) for d in named} == {(subject_id, 1)}
     # Seen in the digest alone, it is not told twice.
     assert not any(table == DIGESTS for table, _ in found.differences)
