@@ -21,6 +21,8 @@ from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
+import asyncpg
+
 from ledger.api.read_model import Past, ReadModel, left_by
 from ledger.api.serving import Serving
 from ledger.domain.consent import (
@@ -31,7 +33,7 @@ from ledger.domain.consent import (
     decisive_for,
 )
 from ledger.domain.ids import Answer, PhoneNumber, Position, Sender, SubjectId
-from ledger.errors import TryAgain
+from ledger.errors import StoreUnavailable, TryAgain
 from ledger.moments import check_past
 from ledger.settings import Settings
 from ledger.store.database import Pool, translated
@@ -157,6 +159,9 @@ class CheckReader:
             with translated():
                 async with asyncio.timeout(self._seconds_max), self._turn:
                     yield
+        except asyncpg.InFailedSQLTransactionError as error:
+            # The next snapshot reads the pointer again.
+            raise StoreUnavailable("a version was dropped meanwhile") from error
         finally:
             self._waiting -= 1
 

@@ -80,6 +80,15 @@ async def test_a_table_whose_quotes_do_not_fit_is_refused(
     assert await refusal(response) == (400, "invalid_request")
 
 
+async def test_a_version_that_is_dropped_meanwhile_is_an_outage(
+    client: Client, connection: Connection
+) -> None:
+    """Of a moment: the pointer was read before the tables went."""
+    await connection.execute("DROP TABLE phone_numbers_v1, phone_number_senders_v1")
+    response = await post(client, {"phoneNumbers": [NUMBER]})
+    assert await refusal(response) == (503, "store_unavailable")
+
+
 async def test_what_is_recorded_while_it_waits_does_not_matter(
     client: Client,
     handler: CommandHandler,
