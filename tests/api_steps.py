@@ -1,10 +1,14 @@
 """What tests of the API do again and again: text, record, ask, look at a refusal."""
 
+import asyncio
 import base64
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 from aiohttp import ClientResponse
-from builders import NUMBER, PATH, bearer, signed, text_form
+from builders import ADMIN_KEY, NUMBER, PATH, bearer, signed, text_form
 from conftest import Client
 
 from ledger.api.keys import Role, create_key
@@ -77,3 +81,21 @@ async def key_of(connection: Connection, role: Role) -> str:
 async def count_events(connection: Connection) -> int:
     """How many events the ledger has."""
     return int(await connection.fetchval("SELECT count(*) FROM ledger_events"))
+
+
+@asynccontextmanager
+async def deaf(client: Client, path: str, **headers: str) -> AsyncIterator[None]:
+    """A client that asks for very much and reads its first line alone."""
+    connected = socket.socket()
+    connected.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    connected.setblocking(False)
+    loop = asyncio.get_running_loop()
+    asked = {"Host": "ledger", "Authorization": f"Bearer {ADMIN_KEY}", **headers}
+    lines = [f"GET {path} HTTP/1.1", *(f"{n}: {v}" for n, v in asked.items()), "", ""]
+    try:
+        await loop.sock_connect(connected, ("127.0.0.1", client.port))
+        await loop.sock_sendall(connected, "\r\n".join(lines).encode())
+        assert await loop.sock_recv(connected, 12) == b"HTTP/1.1 200"
+        yield
+    finally:
+        connected.close()

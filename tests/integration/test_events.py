@@ -3,7 +3,6 @@
 import asyncio
 import json
 import logging
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -11,8 +10,8 @@ from typing import Any, Final
 import aiohttp
 import pytest
 from aiohttp import ClientResponse
-from api_steps import CONSENT, ask, key_of, record, refusal, text
-from builders import ADMIN_KEY, NUMBER, SENDER, bearer, signal
+from api_steps import CONSENT, ask, deaf, key_of, record, refusal, text
+from builders import NUMBER, SENDER, bearer, signal
 from conftest import CatchUp, Client, eventually, settings_for
 
 from ledger import span
@@ -393,7 +392,7 @@ async def test_no_more_than_a_batch_is_read_ahead_of_who_does_not_read(
     body = "x" * 400_000
     for _ in range(30):
         await handler.handle(signal(evidence={"Body": body}))
-    async with deaf(client):
+    async with deaf(client, EVENTS):
         await eventually(lambda: has_stopped_reading(connection))
         runner = client.server.runner
         assert runner is not None
@@ -404,26 +403,6 @@ async def test_no_more_than_a_batch_is_read_ahead_of_who_does_not_read(
         assert 0 < ahead < 3.1 * len(body)
         async with asyncio.timeout(SECONDS_MAX):
             await client.server.close()
-
-
-@asynccontextmanager
-async def deaf(client: Client) -> AsyncIterator[None]:
-    """A client that asks for the whole ledger and reads its first line alone."""
-    connected = socket.socket()
-    connected.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    connected.setblocking(False)
-    loop = asyncio.get_running_loop()
-    try:
-        await loop.sock_connect(connected, ("127.0.0.1", client.port))
-        request = (
-            f"GET {EVENTS} HTTP/1.1\r\nHost: ledger\r\n"
-            f"Authorization: Bearer {ADMIN_KEY}\r\n\r\n"
-        )
-        await loop.sock_sendall(connected, request.encode())
-        assert await loop.sock_recv(connected, 12) == b"HTTP/1.1 200"
-        yield
-    finally:
-        connected.close()
 
 
 async def has_stopped_reading(connection: Connection) -> bool:

@@ -2,15 +2,14 @@
 
 import asyncio
 import json
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, TypeAlias
 
 import pytest
 from aiohttp import ClientResponse
-from api_steps import ask, record, refusal, text
-from builders import ADMIN_KEY, NUMBER, bearer
+from api_steps import ask, deaf, record, refusal, text
+from builders import NUMBER, bearer
 from conftest import CatchUp, Client, eventually, settings_for
 from list_rows import fill
 
@@ -258,7 +257,7 @@ async def test_a_client_that_does_not_read_holds_up_nothing(
 ) -> None:
     """It keeps no transaction open, and the service stops without it."""
     await fill(connection, 60_000)
-    async with deaf(client):
+    async with deaf(client, f"{LIST}?snapshot=true", Accept="text/event-stream"):
         await eventually(lambda: has_stopped_reading(connection))
         async with asyncio.timeout(SECONDS_MAX):
             await client.server.close()
@@ -278,29 +277,9 @@ async def test_a_client_that_does_not_read_is_cut_off(
     async def is_alone() -> bool:
         return not server.connections
 
-    async with deaf(client):
+    async with deaf(client, f"{LIST}?snapshot=true", Accept="text/event-stream"):
         assert server.connections
         await eventually(is_alone)
-
-
-@asynccontextmanager
-async def deaf(client: Client) -> AsyncIterator[None]:
-    """A client that asks for a snapshot and reads its first line alone."""
-    connected = socket.socket()
-    connected.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    connected.setblocking(False)
-    loop = asyncio.get_running_loop()
-    try:
-        await loop.sock_connect(connected, ("127.0.0.1", client.port))
-        request = (
-            f"GET {LIST}?snapshot=true HTTP/1.1\r\nHost: ledger\r\n"
-            f"Authorization: Bearer {ADMIN_KEY}\r\nAccept: text/event-stream\r\n\r\n"
-        )
-        await loop.sock_sendall(connected, request.encode())
-        assert await loop.sock_recv(connected, 12) == b"HTTP/1.1 200"
-        yield
-    finally:
-        connected.close()
 
 
 async def has_stopped_reading(connection: Connection) -> bool:
