@@ -55,7 +55,7 @@ class TwilioAccount:
             TwilioRefused, TwilioUnavailable: it does not say.
         """
         asked = self.client.api.v2010.accounts(self.sid).fetch_with_http_info_async()
-        answer = await _understood(asked)
+        answer = await understood(asked)
         return Standing(
             status=str(answer.data.status),
             kind=str(answer.data.type),
@@ -69,7 +69,7 @@ class TwilioAccount:
             InvalidRequest: it is not the SID of such a thing.
             TwilioRefused, TwilioUnavailable: Twilio does not show it.
         """
-        found = await _understood(self._context(kind, sid).fetch_async())
+        found = await understood(self._context(kind, sid).fetch_async())
         return _receiver(kind, found)
 
     async def update(self, receiver: Receiver, changes: Mapping[str, Any]) -> Receiver:
@@ -81,7 +81,7 @@ class TwilioAccount:
         """
         context = self._context(receiver.kind, receiver.sid)
         return _receiver(
-            receiver.kind, await _understood(context.update_async(**changes))
+            receiver.kind, await understood(context.update_async(**changes))
         )
 
     async def receivers(self) -> list[Receiver]:
@@ -174,11 +174,11 @@ async def records(page_async: Callable[..., Any]) -> AsyncIterator[Any]:
         TwilioRefused, TwilioUnavailable: a page cannot be had.
         TwilioUnusableAnswer: a page cannot be read, or leads back to an earlier one.
     """
-    page = await _understood(page_async(page_size=PAGE_SIZE))
+    page = await understood(page_async(page_size=PAGE_SIZE))
     seen: set[str] = set()
     while page is not None:
         # A page is an iterator, and its records are made while it is walked.
-        with _translated():
+        with translated():
             found = list(page)
             following = page.next_page_url
         for record in found:
@@ -187,7 +187,7 @@ async def records(page_async: Callable[..., Any]) -> AsyncIterator[Any]:
             raise TwilioUnusableAnswer("a page leads back to an earlier one")
         if following:
             seen.add(following)
-        page = await _understood(page.next_page_async())
+        page = await understood(page.next_page_async())
 
 
 def check_sid(prefix: str, sid: str) -> None:
@@ -201,7 +201,7 @@ def check_sid(prefix: str, sid: str) -> None:
 
 
 def _receiver(kind: Kind, found: Any) -> Receiver:  # noqa: ANN401
-    with _translated():
+    with translated():
         capabilities = getattr(found, "capabilities", None)
         name = {"number": "phone_number", "short code": "short_code"}.get(kind)
         return Receiver(
@@ -218,13 +218,19 @@ def _given(value: Any) -> Value:  # noqa: ANN401
     return value if isinstance(value, bool) else str(value or "")
 
 
-async def _understood(asked: Awaitable[Any]) -> Any:  # noqa: ANN401
-    with _translated():
+async def understood(asked: Awaitable[Any]) -> Any:  # noqa: ANN401 - the package's
+    """What a call of the package returns.
+
+    Raises:
+        TwilioRefused, TwilioUnavailable: what the transport says.
+        TwilioUnusableAnswer: the package does not understand the document.
+    """
+    with translated():
         return await asked
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def translated() -> Iterator[None]:
     """The package's ways to fail at a document, as our one."""
     try:
         yield

@@ -15,13 +15,16 @@ from typing import Final, NamedTuple, Self
 
 from aiohttp import web
 from builders import ACCOUNT_SID, AUTH_TOKEN, PUBLIC_URL
-from twilio_api import receivers
+from twilio_api import messages, receivers
 from twilio_api.documents import ACCOUNT, FIELDS, Account, account_of, error
 from twilio_api.faults import Fault
 
 from ledger.settings import Settings
 
-RESOURCES: Final[Sequence[Callable[[], Iterable[web.RouteDef]]]] = (receivers.routes,)
+RESOURCES: Final[Sequence[Callable[[], Iterable[web.RouteDef]]]] = (
+    receivers.routes,
+    messages.routes,
+)
 """What the stand-in has, besides accounts."""
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -43,7 +46,7 @@ class StandIn:
         self.accounts = {account.sid: account for account in accounts}
         self.received: list[Received] = []
         """Every request that was authenticated or not, in their order."""
-        self._faults: deque[Fault] = deque()
+        self._faults: deque[tuple[Fault, bool]] = deque()
         self._port = port
         app = web.Application(middlewares=[self._answer])
         app.router.add_get("/2010-04-01/Accounts/{account}.json", self._account)
@@ -71,9 +74,9 @@ class StandIn:
         """Stop, and answer nothing that is still open."""
         await self._runner.cleanup()
 
-    def fail(self, fault: Fault, *, times: int = 1) -> None:
-        """Let the next requests be answered by ``fault``."""
-        self._faults.extend([fault] * times)
+    def fail(self, fault: Fault, *, times: int = 1, done: bool = False) -> None:
+        """Let the next requests be answered by ``fault``; after they are done, too."""
+        self._faults.extend([(fault, done)] * times)
 
     def mend(self) -> None:
         """Answer as Twilio does from now on."""
@@ -87,13 +90,18 @@ class StandIn:
         form = await request.post()
         fields = {name: [str(v) for v in form.getall(name)] for name in form}
         self.received.append(Received(request.method, request.path_qs, fields, token))
-        if self._faults:
-            return await self._faults.popleft()(request)
-        account = self.accounts.get(sid)
-        if account is None or token not in account.tokens:
-            return error(401, 20003, "Authenticate")
-        request[ACCOUNT] = account
         request[FIELDS] = {name: values[0] for name, values in fields.items()}
+        account = self.accounts.get(sid)
+        is_known = account is not None and token in account.tokens
+        if account is not None and is_known:
+            request[ACCOUNT] = account
+        if self._faults:
+            fault, done = self._faults.popleft()
+            if done:
+                await handler(request)
+            return await fault(request)
+        if not is_known:
+            return error(401, 20003, "Authenticate")
         try:
             return await handler(request)
         except web.HTTPNotFound as missing:
