@@ -40,6 +40,7 @@ from ledger.serve import Server, listen
 from ledger.simulate import simulate_text
 from ledger.store.embedded import EmbeddedPostgres
 from ledger.store.kinds import check_chains
+from ledger.webhook.on_message import load_handlers
 from projections.app import migrate_all
 from projections.app import project as run_projections
 
@@ -100,6 +101,7 @@ def serve(
     settings = with_development_secrets(read_settings(workers=workers, port=port))
     configure_logging(settings.log_level)
     masters = load_master_keys(settings)
+    load_handlers(settings.on_message)
     with listen(settings) as listener:
         settings = settings.model_copy(update={"port": listener.getsockname()[1]})
         with database(settings) as (dsn, embedded):

@@ -38,6 +38,7 @@ from ledger.store.database import open_pool
 from ledger.store.keyring import Keyring
 from ledger.store.postgres import PostgresEventStore
 from ledger.store.subscription import Doorbell
+from ledger.webhook.answering import Answering
 from ledger.webhook.routes import Webhook
 from ledger.webhook.signature import SignatureChecker
 
@@ -48,7 +49,7 @@ async def make_app(dsn: str, settings: Settings) -> web.Application:
     ``settings`` must name the Twilio account: ``ledger.__main__`` has seen to that.
 
     Raises:
-        ConfigurationError: there is no master key.
+        ConfigurationError: there is no master key, or a handler cannot be loaded.
     """
     pool = await open_pool(dsn, settings, application="consent-ledger web")
     serving = Serving(pool)
@@ -69,6 +70,10 @@ async def make_app(dsn: str, settings: Settings) -> web.Application:
     feed = Feed(serving, read_model, bell, streams, settings)
     checks = CheckReader(pool, keyring, read_model, settings)
     checker = SignatureChecker(settings.signed_url, settings.twilio_tokens())
+    vocabulary = settings.vocabulary()
+    answering = None
+    if settings.answers_texts:
+        answering = Answering(settings, vocabulary, store, keyring)
 
     async def running(_: web.Application) -> AsyncIterator[None]:
         # aiohttp has answered every accepted request before it comes back here.
@@ -84,7 +89,7 @@ async def make_app(dsn: str, settings: Settings) -> web.Application:
     # Before aiohttp waits for open requests: a stream has no end of its own.
     app.on_shutdown.append(streams.stop)
     for resource in (
-        Webhook(checker, settings.vocabulary(), handler),
+        Webhook(checker, vocabulary, handler, answering),
         PhoneNumbersApi(keys, read_model, past, feed),
         HistoryApi(keys, read_model, store, keyring),
         PhoneNumberListApi(keys, lists, PastLists(serving, past), feed),

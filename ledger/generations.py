@@ -23,6 +23,27 @@ class Generation(NamedTuple):
     events: list[RecordedEvent]
 
 
+async def person_now(
+    store: EventStore, keyring: Keyring, number: PhoneNumber
+) -> Generation:
+    """Whom a number stands for now: somebody new, where the one before was erased.
+
+    Raises:
+        UnknownEvent: there is an event that this release does not know.
+        StoreUnavailable: the database cannot be read now.
+    """
+    identity = await keyring.identity()
+    suppressed = False
+    for generation in itertools.count():
+        subject_id = identity.subject_id(number, generation)
+        stream = (await store.read_streams({subject_id: Version(0)}))[subject_id]
+        subject = _folded(nobody(subject_id, suppressed=suppressed), stream.events)
+        if not subject.erased:
+            return Generation(subject, stream.events)
+        suppressed = subject.suppressed
+    raise AssertionError  # it counts for ever
+
+
 async def generations_of(
     store: EventStore, keyring: Keyring, number: PhoneNumber, position: Position
 ) -> list[Generation]:

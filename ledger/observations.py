@@ -12,7 +12,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from functools import cache
-from typing import Final
+from typing import Final, Literal
 
 from prometheus_client import (
     CollectorRegistry,
@@ -24,6 +24,7 @@ from prometheus_client import (
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from ledger.command_handler import Receipt
+from ledger.domain.replies import ReplyKind
 from ledger.domain.signals import Signal
 
 REQUESTS = Histogram(
@@ -36,6 +37,11 @@ SIGNALS = Counter(
     "ledger_signals",
     "Signals recorded, by what they say and how it was recognised; repeats apart.",
     ["source", "status", "matched_by", "outcome"],
+)
+ANSWERS = Counter(
+    "ledger_answers",
+    "Replies to texts, by whose they are, and what became of them.",
+    ["kind", "outcome"],
 )
 QUEUE = Gauge(
     "ledger_queue_waiting",
@@ -84,6 +90,9 @@ REBUILD_TOTAL = Gauge(
 )
 PHASES: Final = ("filling", "indexing", "catching up", "compared", "cancelled")
 
+AnswerOutcome = Literal["sent", "refused", "failed", "late", "busy"]
+"""``refused``: a handler's reply that may not be sent to this person, or not by us."""
+
 GATHERING_SECONDS: Final = 0.05
 """How long counts wait at most: who asks another process may miss the last of them, and
 a process that is killed takes them along."""
@@ -105,6 +114,11 @@ def count_signal(signal: Signal, receipt: Receipt) -> None:
         outcome = "appended" if receipt.is_new else "duplicate"
     counter = _signal_counter(signal.source, signal.status, signal.matched_by, outcome)
     _gather(counter, 1)
+
+
+def count_answer(kind: ReplyKind, outcome: AnswerOutcome) -> None:
+    """Count one reply to a text, or one that there is none of."""
+    ANSWERS.labels(kind, outcome).inc()
 
 
 def count_gathered() -> None:

@@ -5,6 +5,7 @@ Nothing else reads the environment. The subtle part is what may be left out: wit
 with it, nothing is made up, and whoever needs a secret that is missing refuses.
 """
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -20,6 +21,8 @@ from pydantic import (
 )
 
 from ledger.domain.classify import Vocabulary
+from ledger.domain.ids import EVERY_SENDER
+from ledger.domain.replies import ReplyTexts
 from ledger.errors import ConfigurationError
 
 
@@ -29,7 +32,20 @@ def _comma_separated(value: object) -> object:
     return value
 
 
+def _by_sender(value: object) -> object:
+    """JSON, or one handler, which is for every sender."""
+    if not isinstance(value, str):
+        return value
+    if not value.strip().startswith("{"):
+        return {EVERY_SENDER: value.strip()}
+    try:
+        return json.loads(value)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"it is not JSON: {error}") from None
+
+
 Words = Annotated[tuple[str, ...], BeforeValidator(_comma_separated)]
+Reply = Annotated[str, Field(min_length=1, max_length=320)]
 
 
 class Settings(BaseModel):
@@ -138,6 +154,44 @@ class Settings(BaseModel):
     """Whether free text that reads as a revocation opts out. The law counts it (47 CFR
     64.1200(a)(10)); switch it off only if people read those texts. Default: true."""
 
+    reply_to_stop: Reply | None = Field(None, alias="LEDGER_REPLY_TO_STOP")
+    """What an opt-out is answered with, once, where Twilio does not answer it itself:
+    on a standalone short code. The law allows one message without marketing (47 CFR
+    64.1200(a)(12)). Default: none, and nothing is answered."""
+
+    reply_to_start: Reply | None = Field(None, alias="LEDGER_REPLY_TO_START")
+    """The same for an opt-in. Default: none."""
+
+    reply_to_help: Reply | None = Field(None, alias="LEDGER_REPLY_TO_HELP")
+    """The same for HELP, to whoever is not out. Default: none."""
+
+    reply_to_free_text: bool = Field(default=False, alias="LEDGER_REPLY_TO_FREE_TEXT")
+    """Whether LEDGER_REPLY_TO_STOP also answers free text that opts out, which Twilio
+    never answers, on every sender. Default: false."""
+
+    on_message: Annotated[
+        dict[str, str],
+        BeforeValidator(_by_sender),
+        Field(alias="LEDGER_ON_MESSAGE"),
+    ] = Field(default_factory=dict)
+    """A function that gets each text and may reply, as module:function or the name of
+    an entry point in the group consent_ledger.on_message; or several as JSON, by number
+    or service: {"+14155550199": "shop.texts:on_message", "*": "rest"}. It runs with all
+    that the service may do. Default: none."""
+
+    on_message_calls_max: int = Field(
+        50, alias="LEDGER_ON_MESSAGE_CALLS_MAX", ge=1, le=1000
+    )
+    """Most calls of such functions that are open in one web process; above, a text is
+    recorded and the function not called. Default: 50."""
+
+    answer_seconds_max: float = Field(
+        3.0, alias="LEDGER_ANSWER_SECONDS_MAX", gt=0, le=10
+    )
+    """How long a text that is durable may wait for its reply, in seconds; then it gets
+    none. Together with LEDGER_APPEND_TIMEOUT_SECONDS below the 15 seconds after which
+    Twilio hangs up. Default: 3."""
+
     body_bytes_max: int = Field(65_536, alias="LEDGER_BODY_BYTES_MAX", ge=4096)
     """Largest request body in bytes; more is answered 413. Default: 65536."""
 
@@ -237,6 +291,20 @@ class Settings(BaseModel):
             out_phrases=self.out_phrases,
             free_text=self.free_text,
         )
+
+    def reply_texts(self) -> ReplyTexts:
+        """What STOP, START and HELP are answered with."""
+        return ReplyTexts(
+            stop=self.reply_to_stop,
+            start=self.reply_to_start,
+            help=self.reply_to_help,
+            to_free_text=self.reply_to_free_text,
+        )
+
+    @property
+    def answers_texts(self) -> bool:
+        """Whether any text may get a reply, or is given to a function."""
+        return bool(self.on_message) or not self.reply_texts().are_none
 
     def twilio_tokens(self) -> dict[str, list[str]]:
         """The auth tokens of each account that may call us; two while rotating."""

@@ -16,7 +16,7 @@ class Permission(NamedTuple):
     is_given: bool
     status: Answer
     fact: Fact | None
-    """What decided; None where nothing was said, or the person who said it is erased."""
+    """What decided; None where nothing was said, or who said it is erased."""
 
 
 def permission(subject: Subject, sender: Sender, *, to_unknown: bool) -> Permission:

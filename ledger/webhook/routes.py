@@ -1,4 +1,4 @@
-"""``/optInStatus``: verify, parse, record, answer with an empty TwiML.
+"""``/optInStatus``: verify, parse, record, answer with TwiML that is empty, as a rule.
 
 Never answers 200 before what it acknowledges is durable, and never with a body that
 Twilio would text to the person.
@@ -8,10 +8,11 @@ import logging
 
 from aiohttp import hdrs, web
 
-from ledger.command_handler import CommandHandler
+from ledger.command_handler import NOTHING_TO_DO, CommandHandler
 from ledger.domain.classify import Vocabulary
 from ledger.errors import InvalidSignature, UnsupportedMediaType, UnusableText
 from ledger.observations import count_signal
+from ledger.webhook.answering import Answering
 from ledger.webhook.parse import first, parse_form, parse_json, parse_text
 from ledger.webhook.signature import Parameters, SignatureChecker, check_body_hash
 
@@ -33,10 +34,12 @@ class Webhook:
         checker: SignatureChecker,
         vocabulary: Vocabulary,
         handler: CommandHandler,
+        answering: Answering | None = None,
     ) -> None:
         self._checker = checker
         self._vocabulary = vocabulary
         self._handler = handler
+        self._answering = answering
 
     def routes(self) -> list[web.RouteDef]:
         """POST and GET, on both paths."""
@@ -51,7 +54,7 @@ class Webhook:
         ]
 
     async def receive(self, request: web.Request) -> web.Response:
-        """Record what a text says of consent, and say to Twilio that there is no reply.
+        """Record what a text says of consent, and say to Twilio what to reply, if that.
 
         Raises:
             InvalidSignature: it is not Twilio's; nothing was recorded.
@@ -70,10 +73,16 @@ class Webhook:
                 },
             )
             raise
+        receipt = NOTHING_TO_DO
         if signal is not None:
             receipt = await self._handler.handle(signal)
             count_signal(signal, receipt)
-        return web.Response(body=_EMPTY_TWIML, content_type="text/xml", charset="utf-8")
+        twiml = None
+        if self._answering is not None:
+            twiml = await self._answering.reply(parameters, receipt)
+        return web.Response(
+            body=twiml or _EMPTY_TWIML, content_type="text/xml", charset="utf-8"
+        )
 
     async def _verified(self, request: web.Request) -> Parameters:
         """The request's parameters, once its signature is known to be Twilio's."""
