@@ -83,7 +83,7 @@ class OpenApi:
 
     def __init__(self, keys: Keys) -> None:
         self._keys = keys
-        self._document = orjson.dumps(document())
+        self._document = _as_json()
 
     def routes(self) -> list[web.RouteDef]:
         """The document, the page and what the page loads."""
@@ -144,6 +144,12 @@ def document() -> Schema:
     }
 
 
+@cache
+def _as_json() -> bytes:
+    return orjson.dumps(document())
+
+
+@cache
 def problem_codes() -> dict[str, tuple[int, str]]:
     """Status and explanation of every code that a problem document may have."""
     kinds = {kind.code: kind for kind in _tree(errors.LedgerError)}
