@@ -10,8 +10,11 @@ The subtle part: it has no key. It finds faults, and whoever changes an event an
 more; who can write to the database and knows this file can change the digests too.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable
+from functools import reduce
 from hashlib import sha256
+from operator import xor
 from struct import Struct
 from typing import Final, NamedTuple
 
@@ -24,6 +27,7 @@ STRETCH: Final = 65_536
 _PLACE: Final = Struct(">qq16s").pack
 _HALVES: Final = Struct(">qq").unpack_from
 _END: Final = b"\0"
+_DIGEST_BYTES: Final = 32
 _SLICE_SHIFT: Final = 128 - (SLICES.bit_length() - 1)
 
 
@@ -79,27 +83,27 @@ def digests_of(rows: Iterable[StoredRow]) -> Digests:
 
     One straight line, without ``digest_of``: every event comes through here.
     """
-    cells: dict[int, list[int]] = {}
+    cells: defaultdict[int, list[bytes]] = defaultdict(list)
     for subject_id, version, topic, state, position in rows:
         place = _PLACE(position, version, subject_id.bytes)
-        stored = place + topic.encode() + _END + state
-        high, low = _HALVES(sha256(stored).digest())
+        stored = b"%b%b\0%b" % (place, topic.encode(), state)
         cell = (position - 1) // STRETCH * SLICES + (subject_id.int >> _SLICE_SHIFT)
-        if (sums := cells.get(cell)) is None:
-            cells[cell] = [1, high, low]
-        else:
-            sums[0] += 1
-            sums[1] ^= high
-            sums[2] ^= low
+        cells[cell].append(sha256(stored).digest())
     ordered = sorted(cells)
-    columns = (
-        zip(*(cells[cell] for cell in ordered), strict=True) if cells else [()] * 3
-    )
+    sums = [_HALVES(_sum(cells[cell])) for cell in ordered]
     return Digests(
         _array(cell // SLICES * STRETCH + 1 for cell in ordered),
         _array(cell % SLICES for cell in ordered),
-        *map(_array, columns),
+        _array(len(cells[cell]) for cell in ordered),
+        _array(high for high, _ in sums),
+        _array(low for _, low in sums),
     )
+
+
+def _sum(digests: Iterable[bytes]) -> bytes:
+    """The XOR of some."""
+    numbers = [int.from_bytes(digest, "big") for digest in digests]
+    return reduce(xor, numbers).to_bytes(_DIGEST_BYTES, "big")
 
 
 def _array(values: Iterable[int]) -> str:

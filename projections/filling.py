@@ -5,9 +5,6 @@ yet, and no row is written twice. A process takes every so-manieth slice that is
 there yet; its rows commit with the note that they are there, so that a process that is
 killed leaves nothing behind and the next one nothing out. Never makes tables, and never
 goes beyond the frontier: what came after that is the tail's.
-
-The subtle part is memory: a slice is read page by page, and somebody whose events are
-more than a page is not folded as a whole but, as the tail is, batch by batch.
 """
 
 import asyncio
@@ -17,36 +14,29 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import (
-    AsyncIterator,
-    Awaitable,
-    Callable,
-    Iterable,
-    Mapping,
-    Sequence,
-)
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from typing import Final, NamedTuple, cast
-from uuid import UUID
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 import asyncpg
 import uvloop
 
-from ledger.domain.events import ConsentChanged, SubjectErased
-from ledger.domain.ids import THE_LEDGER, PhoneNumber, Position, Sealed, SubjectId
+from ledger.domain.ids import Position, SubjectId
 from ledger.errors import RebuildCancelled, StoreUnavailable
 from ledger.master_key import load_master_keys
 from ledger.settings import Settings
-from ledger.store.codec import RecordedEvent, StoredRow, decode
 from ledger.store.database import Connection, Pool, open_pool, translated
 from ledger.store.keyring import Keyring
-from ledger.store.scan import read_erased_slice, read_slice_after
-from ledger.store.sealing import SubjectKey
+from ledger.store.scan import read_erased_slice
 from ledger.store.statements import statement
-from projections.digests import Digests, digests_of
+from projections.copying import copy_rows
+from projections.pages import Page, Pages
 from projections.projection import Batch, Person, Projection, Row
 from projections.registry import Live, known
 from projections.slices import Slice, slices
+
+if TYPE_CHECKING:
+    from uuid import UUID
 
 _INSERT_DIGESTS = statement("projections", "insert_digests")
 _READ_FILLED = statement("projections", "read_filled")
@@ -60,9 +50,6 @@ PROGRESS_SECONDS: Final = 0.5
 EVENTS_A_SLICE: Final = 8192
 """What one transaction folds and copies, about."""
 
-EVENTS_A_PAGE: Final = 2 * EVENTS_A_SLICE
-"""What is in memory at a time, at most: some tens of megabytes."""
-
 
 class Filling(NamedTuple):
     """What is to be filled, for a process that knows nothing yet."""
@@ -73,16 +60,6 @@ class Filling(NamedTuple):
     frontier: Position
     slices: int
     """In how many equal ranges all subjects are."""
-
-
-class Page(NamedTuple):
-    """Streams of a slice, up to the frontier."""
-
-    whole: dict[SubjectId, list[RecordedEvent]]
-    parts: dict[SubjectId, list[RecordedEvent]]
-    """What follows of streams that are longer than a page."""
-    digests: Digests
-    """Of all of them."""
 
 
 async def fill(filling: Filling, processes: int, progress: Progress) -> None:
@@ -172,7 +149,7 @@ class Filler:
 
     def __init__(self, pool: Pool, keyring: Keyring, filling: Filling) -> None:
         self._pool = pool
-        self._keyring = keyring
+        self._pages = Pages(keyring, filling.frontier)
         self._projections = known(filling.versions)
         self._frontier = filling.frontier
         self._filled: dict[str, set[int]] = {}
@@ -217,78 +194,14 @@ class Filler:
         if not own:
             return
         events = 0
-        async for page in self._pages(connection, span):
-            streams = (*page.whole.values(), *page.parts.values())
-            events += sum(map(len, streams))
-            people = await self._people(page.whole)
-            parts = await self._parts(page.parts)
+        async for page in self._pages.read(connection, span):
+            events += page.events
             for projection in own:
-                await _copy(connection, projection, people)
-                for part in parts:
-                    await projection.apply(connection, part)
+                await write_page(connection, projection, page)
                 version = (projection.name, projection.version)
                 await connection.execute(_INSERT_DIGESTS, *version, *page.digests)
         for projection in own:
             await connection.execute(_UPDATE_FILLED, projection.name, number, events)
-
-    async def _pages(self, connection: Connection, span: Slice) -> AsyncIterator[Page]:
-        """All that a slice holds, as much at a time as may be in memory."""
-        after, is_more = (span.first, 0), True
-        while is_more:
-            rows = await read_slice_after(connection, *after, span.last, EVENTS_A_PAGE)
-            is_more = len(rows) == EVENTS_A_PAGE
-            if not rows:
-                return
-            first, last = rows[0], rows[-1]
-            # What did not begin in this page, or fills it, comes in parts.
-            is_long = first[1] > 1 or (is_more and first[0] == last[0])
-            in_parts = first[0] if is_long else None
-            if is_more and first[0] != last[0]:
-                # The last one may go on: it comes whole, with the next page.
-                after, rows = (last[0], 0), [r for r in rows if r[0] != last[0]]
-            else:
-                after = (last[0], last[1])
-            yield self._page(rows, in_parts)
-
-    def _page(self, rows: Iterable[StoredRow], in_parts: UUID | None) -> Page:
-        stored = [row for row in rows if row[4] <= self._frontier]
-        page = Page({}, {}, digests_of(stored))
-        for row in stored:
-            streams = page.parts if row[0] == in_parts else page.whole
-            streams.setdefault(SubjectId(row[0]), []).append(decode(row))
-        return page
-
-    async def _people(
-        self, streams: Mapping[SubjectId, Sequence[RecordedEvent]]
-    ) -> list[Person]:
-        """Whoever is alive at the frontier."""
-        begun = {
-            subject_id: stream
-            for subject_id, stream in streams.items()
-            if isinstance(stream[0].event, ConsentChanged)
-            and not isinstance(stream[-1].event, SubjectErased)
-        }
-        keys = await self._keyring.subject_keys_of_living(begun)
-        return [
-            Person(subject_id, _number(stream[0], keys[subject_id]), stream)
-            for subject_id, stream in begun.items()
-            if subject_id in keys
-        ]
-
-    async def _parts(
-        self, streams: Mapping[SubjectId, Sequence[RecordedEvent]]
-    ) -> list[Batch]:
-        """What follows of who is alive still, as the tail would bring it."""
-        people = [subject_id for subject_id in streams if subject_id != THE_LEDGER]
-        keys = await self._keyring.subject_keys_of_living(people)
-        batches = []
-        for subject_id in keys:
-            stream = streams[SubjectId(subject_id)]
-            begun = {}
-            if stream[0].event.originator_version == 1:
-                begun[SubjectId(subject_id)] = _number(stream[0], keys[subject_id])
-            batches.append(Batch(stream, begun, frozenset()))
-        return batches
 
     async def _forget_erased(
         self, connection: Connection, span: Slice, projections: Sequence[Projection]
@@ -316,6 +229,21 @@ async def _is_taken(
     return False
 
 
+async def write_page(
+    connection: Connection, projection: Projection, page: Page
+) -> None:
+    """Write the rows of those whose rows are not there yet."""
+    copied, people = projection.copied(page.heard), page.people
+    if copied is None:
+        copied, people = (), [*people, *(heard.person for heard in page.heard)]
+    for table, rows in zip(projection.tables, copied, strict=False):
+        await copy_rows(connection, table.name, table.columns, rows)
+    if people:
+        await _copy(connection, projection, people)
+    for part in page.parts:
+        await projection.apply(connection, part)
+
+
 async def _copy(
     connection: Connection, projection: Projection, people: Iterable[Person]
 ) -> None:
@@ -337,9 +265,3 @@ def _erased_since(
         for subject_id, _, position in erased
         if cast("int", position) > frontier
     )
-
-
-def _number(first: RecordedEvent, key: SubjectKey) -> PhoneNumber:
-    event = first.event
-    assert isinstance(event, ConsentChanged), "people begin by saying something"  # noqa: S101
-    return key.open_number(Sealed(event.phone_number), event.subject_id, event.version)

@@ -9,8 +9,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from ledger.domain.ids import Answer, PhoneNumber, Position, SubjectId
-from ledger.store.codec import RecordedEvent
+from ledger.store.codec import RecordedEvent, StoredRow, decode
 from ledger.store.database import Connection, Pool, translated
+from ledger.store.said import Said
 from ledger.store.statements import at_versions, statement
 from projections.digests import NO_DIGESTS, Digests
 
@@ -47,6 +48,22 @@ class Person(NamedTuple):
     phone_number: PhoneNumber | None
     """None where it is not asked for."""
     events: Sequence[RecordedEvent]
+
+
+class Heard(NamedTuple):
+    """A subject that said something and no more, and all of it up to some position."""
+
+    subject_id: SubjectId
+    phone_number: PhoneNumber
+    said: Sequence[Said]
+    rows: Sequence[StoredRow]
+    """The same, as it is stored."""
+
+    @property
+    def person(self) -> Person:
+        """For whom needs events."""
+        events = [decode(row) for row in self.rows]
+        return Person(self.subject_id, self.phone_number, events)
 
 
 class Table(NamedTuple):
@@ -144,6 +161,14 @@ class Projection(Protocol):
 
         A pure fold of the whole stream by the domain's rules, which shares nothing with
         ``apply``: so each can be held against the other.
+        """
+        ...
+
+    def copied(self, people: Iterable[Heard]) -> Sequence[bytes] | None:
+        """``rows_of`` many, each of ``tables``' as ``copying.copy_rows`` takes them.
+
+        Where tables are built anew nearly everybody is among these. None where
+        ``rows_of`` is to make them: it takes longer, and is all that a shape must have.
         """
         ...
 

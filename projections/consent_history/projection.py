@@ -5,13 +5,24 @@ the API opens it there for auditors.
 """
 
 from collections.abc import Collection, Iterable, Sequence
+from struct import Struct
 from typing import Final
 
 from ledger.domain.events import ConsentChanged
 from ledger.domain.ids import SubjectId
 from ledger.store.database import Connection
+from ledger.store.said import WORDS_MAX, Words
 from ledger.store.statements import at_versions, between, statement
-from projections.projection import INDEX_SECONDS_MAX, Batch, Change, Person, Row, Table
+from projections.copying import microseconds, text
+from projections.projection import (
+    INDEX_SECONDS_MAX,
+    Batch,
+    Change,
+    Heard,
+    Person,
+    Row,
+    Table,
+)
 
 _TABLE = statement("projections.consent_history", "table")
 _CREATE_INDEXES = statement("projections.consent_history", "create_indexes")
@@ -36,6 +47,8 @@ _COLUMNS: Final = (
     "actor",
 )
 
+_HEAD: Final = Struct(">hi16siqiq").pack
+_TIMES: Final = Struct(">iqiq").pack
 _TABLES: Final = (Table("consent_history_v1", _COLUMNS, 2, _READ_SLICE),)
 
 
@@ -49,6 +62,7 @@ class ConsentHistory:
     def __init__(self, version: int = 1) -> None:
         self.version = version
         self.tables = tuple(table.at(self.name, version) for table in _TABLES)
+        self._words: dict[Words, tuple[bytes, bytes]] = {}
 
     def _at(self, text: str) -> str:
         return at_versions(text, ((self.name, self.version),))
@@ -135,3 +149,32 @@ class ConsentHistory:
             if isinstance(event, ConsentChanged)
         ]
         return (said,)
+
+    def copied(self, people: Iterable[Heard]) -> Sequence[bytes] | None:
+        """Everything that they said, in the columns of this shape."""
+        if self.shape != ConsentHistory.shape:
+            return None
+        pieces: list[bytes] = []
+        for subject_id, _, said, _ in people:
+            stored_id = subject_id.bytes
+            for position, version, occurred_at, recorded_at, words, _ in said:
+                occurred = recorded = microseconds(recorded_at)
+                if occurred_at is not recorded_at:
+                    occurred = microseconds(occurred_at)
+                before, after = self._words.get(words) or self._kept(words)
+                pieces += (
+                    _HEAD(11, 16, stored_id, 8, position, 8, version),
+                    before,
+                    _TIMES(8, occurred, 8, recorded),
+                    after,
+                )
+        return (b"".join(pieces),)
+
+    def _kept(self, words: Words) -> tuple[bytes, bytes]:
+        """The columns before and after the times, which very many events share."""
+        before = text(words.sender) + text(words.status) + text(words.previous_status)
+        after = text(words.source) + text(words.matched_by) + text(words.actor)
+        if len(self._words) >= WORDS_MAX:
+            self._words.clear()
+        kept = self._words[words] = before, after
+        return kept

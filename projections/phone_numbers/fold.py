@@ -4,20 +4,16 @@ What the tables must hold, and nothing of how they came to hold it: the domain's
 applied to every event from the first on. Pure.
 """
 
+from collections.abc import Iterable
+from struct import Struct
 from typing import Final
 
-from ledger.domain.consent import (
-    NO_FACTS,
-    Fact,
-    Facts,
-    deciding,
-    overall_deciding,
-    with_fact,
-)
+from ledger.domain.consent import Fact, Facts, deciding, newest_facts, overall_deciding
 from ledger.domain.events import ConsentChanged
-from ledger.domain.ids import EVERY_SENDER, Version
+from ledger.domain.ids import EVERY_SENDER, Status
 from ledger.store.statements import statement
-from projections.projection import Person, Row, Table
+from projections.copying import microseconds, text
+from projections.projection import Heard, Person, Row, Table
 
 NUMBERS: Final = Table(
     "phone_numbers_v1",
@@ -49,19 +45,25 @@ SENDERS: Final = Table(
 )
 
 
+_SUBJECT: Final = Struct(">hi16s").pack
+_NUMBER_REST: Final = Struct(">iqiqiqiq").pack
+_SENDER_REST: Final = Struct(">iqiqiq").pack
+_STATUS: Final[dict[Status, bytes]] = {"in": text("in"), "out": text("out")}
+
+
 def rows_of(person: Person) -> tuple[list[Row], list[Row]]:
     """The rows of ``NUMBERS`` and of ``SENDERS`` for somebody who was not erased."""
-    facts: Facts = NO_FACTS
-    positions: dict[int, int] = {}
-    for position, event in person.events:
-        if isinstance(event, ConsentChanged):
-            version = Version(event.originator_version)
-            fact = Fact(event.occurred_at, version, event.status)
-            facts = with_fact(facts, event.sender, fact)
-            positions[version] = position
-    if EVERY_SENDER in facts:
-        facts = {s: f for s in facts if (f := deciding(facts, s))}
-    decisive = overall_deciding(facts)
+    said = [
+        (position, event)
+        for position, event in person.events
+        if isinstance(event, ConsentChanged)
+    ]
+    facts = newest_facts(
+        (event.sender, Fact(event.occurred_at, event.version, event.status))
+        for _, event in said
+    )
+    positions = {event.version: position for position, event in said}
+    facts, decisive = _decided(facts)
     if decisive is None:
         return [], []
     subject_id, phone_number, events = person
@@ -80,11 +82,60 @@ def rows_of(person: Person) -> tuple[list[Row], list[Row]]:
             subject_id,
             sender,
             phone_number,
-            deciding_fact.status,
-            deciding_fact.occurred_at,
-            positions[deciding_fact.version],
-            deciding_fact.version,
+            fact.status,
+            fact.occurred_at,
+            positions[fact.version],
+            fact.version,
         )
-        for sender, deciding_fact in facts.items()
+        for sender, fact in facts.items()
     ]
     return [number], senders
+
+
+def copied(people: Iterable[Heard]) -> tuple[bytes, bytes]:
+    """The same rows of many, as COPY takes them."""
+    numbers: list[bytes] = []
+    senders: list[bytes] = []
+    for subject_id, phone_number, said, _ in people:
+        facts, decisive = _decided(
+            newest_facts(
+                [
+                    (words.sender, Fact(occurred_at, version, words.status))
+                    for _, version, occurred_at, _, words, _ in said
+                ]
+            )
+        )
+        if decisive is None:
+            continue
+        positions = {version: position for position, version, _, _, _, _ in said}
+        position, version, _, recorded_at, _, _ = said[-1]
+        stored_id, stored_number = _SUBJECT(7, 16, subject_id.bytes), text(phone_number)
+        since = microseconds(decisive.occurred_at)
+        updated_at = microseconds(recorded_at)
+        numbers += (
+            stored_id,
+            stored_number,
+            _STATUS[decisive.status],
+            _NUMBER_REST(8, since, 8, position, 8, version, 8, updated_at),
+        )
+        for sender, (occurred_at, version, status) in facts.items():
+            since, position = microseconds(occurred_at), positions[version]
+            senders += (
+                stored_id,
+                text(sender),
+                stored_number,
+                _STATUS[status],
+                _SENDER_REST(8, since, 8, position, 8, version),
+            )
+    return b"".join(numbers), b"".join(senders)
+
+
+def _decided(facts: Facts) -> tuple[Facts, Fact | None]:
+    """The fact that decides for each sender, and the one that does for all."""
+    if len(facts) == 1:
+        # Who has one fact has nothing to weigh; more than half have one.
+        [fact] = facts.values()
+        return facts, fact
+    if EVERY_SENDER in facts:
+        facts = {s: f for s in facts if (f := deciding(facts, s))}
+    return facts, overall_deciding(facts)

@@ -16,7 +16,15 @@ from ledger.store.codec import RecordedEvent
 from ledger.store.database import Connection
 from ledger.store.statements import at_versions, between, statement
 from projections.phone_numbers import fold
-from projections.projection import INDEX_SECONDS_MAX, Batch, Change, Person, Row, Table
+from projections.projection import (
+    INDEX_SECONDS_MAX,
+    Batch,
+    Change,
+    Heard,
+    Person,
+    Row,
+    Table,
+)
 
 _TABLE = statement("projections.phone_numbers", "table")
 _CREATE_INDEXES = statement("projections.phone_numbers", "create_indexes")
@@ -148,6 +156,10 @@ class PhoneNumbers:
     def rows_of(self, person: Person) -> Iterable[Sequence[Row]]:
         """What somebody says now: ``fold.rows_of``."""
         return fold.rows_of(person)
+
+    def copied(self, people: Iterable[Heard]) -> Sequence[bytes] | None:
+        """What they say now: ``fold.copied``, which knows this shape alone."""
+        return fold.copied(people) if self.shape == PhoneNumbers.shape else None
 
 
 def _streams(batch: Batch) -> _Streams:

@@ -34,8 +34,11 @@ NAME: Final = "phone_numbers"
 
 @pytest.fixture
 def environment(dsn: str, tmp_path: Path) -> Environment:
-    """Settings for this test's database."""
-    return environment_for(tmp_path, free_port()) | {"DATABASE_URL": dsn}
+    """Settings for this test's database; on a busy machine nobody gives up."""
+    return environment_for(tmp_path, free_port()) | {
+        "DATABASE_URL": dsn,
+        "LEDGER_STATEMENT_TIMEOUT_SECONDS": "60",
+    }
 
 
 @pytest.fixture(autouse=True)

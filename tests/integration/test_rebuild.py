@@ -33,6 +33,7 @@ from ledger.errors import (
 )
 from ledger.store.database import Connection
 from projections import filling as filling_module
+from projections import pages as pages_module
 from projections import rebuild as rebuild_module
 from projections import rebuilding
 from projections.rebuild import alone, begin, cancel, drop_old
@@ -81,7 +82,7 @@ async def people(say: Say, erasures: Erasures, catch_up: CatchUp) -> None:
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Slices of two events each, about, and pages of four: so there are some."""
     monkeypatch.setattr(rebuild_module, "EVENTS_A_SLICE", 2)
-    monkeypatch.setattr(filling_module, "EVENTS_A_PAGE", 4)
+    monkeypatch.setattr(pages_module, "EVENTS_A_PAGE", 4)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from ledger.domain.ids import EVERY_SENDER, PhoneNumber, Sender
 from ledger.erasure import Erasures
 from ledger.errors import NotFound
 from ledger.store.database import Connection
-from projections import filling, rebuild
+from projections import pages, rebuild
 from projections.rebuild import drop_old
 from projections.worker import Means
 
@@ -31,7 +31,7 @@ histories = st.lists(st.lists(said, max_size=5), min_size=5, max_size=5)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Slices and pages of very few events."""
     monkeypatch.setattr(rebuild, "EVENTS_A_SLICE", 2)
-    monkeypatch.setattr(filling, "EVENTS_A_PAGE", 3)
+    monkeypatch.setattr(pages, "EVENTS_A_PAGE", 3)
 
 
 @example_settings(

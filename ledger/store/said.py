@@ -1,0 +1,124 @@
+"""Reads what a stored consent says straight from its bytes, without making an event.
+
+For whoever folds millions of them: a third of what ``codec.decode`` takes. It knows the
+usual form alone, byte by byte, and says of every other, and of every one that is not
+whole, that it does not know it: that is ``decode``'s. Where it does know one, it gives
+what ``decode`` gives; a property holds the two equal. Never opens what is sealed.
+
+The subtle part: what comes between the times and what is sealed is the same for very
+many events, so it is parsed once and found again by its bytes. That it cannot be taken
+for something else rests on JSON: inside a string a quotation mark has a backslash.
+"""
+
+from datetime import datetime
+from typing import Final, NamedTuple
+
+import orjson
+from eventsourcing.utils import get_topic
+
+from ledger.domain.classify import MatchedBy
+from ledger.domain.events import ConsentChanged
+from ledger.domain.ids import Answer, Position, Sender, Status, Version
+from ledger.domain.signals import Source
+from ledger.store.codec import STATE_HEAD, STATE_MIDDLE, StoredRow
+from ledger.store.kinds import STORED_FIELDS, class_version_of
+
+WORDS_MAX: Final = 10_000
+"""How many different ones are remembered: some megabytes."""
+
+_TIME: Final = len("2026-11-21T00:00:00.000000+00:00")
+# Where each part of a state begins.
+_RECORDED: Final = len(STATE_HEAD)
+_MIDDLE: Final = _RECORDED + _TIME
+_OCCURRED: Final = _MIDDLE + len(STATE_MIDDLE)
+_WORDS: Final = _OCCURRED + _TIME
+_NUMBER: Final = b',"phone_number":"'
+_AFTER: Final = len(_NUMBER)
+_EVIDENCE: Final = b'","evidence":"'
+_TEXT: Final = len(_EVIDENCE)
+_time: Final = datetime.fromisoformat
+_TOPIC: Final = get_topic(ConsentChanged)
+
+
+class Words(NamedTuple):
+    """What a consent says, but for whose it is, and when: by its names in the state."""
+
+    status: Status
+    previous_status: Answer
+    sender: Sender
+    source: Source
+    matched_by: MatchedBy
+    actor: str
+
+
+_SAID: Final = ("in", "out")
+_IS_KNOWN: Final = class_version_of(ConsentChanged) == 1 and STORED_FIELDS[
+    ConsentChanged
+] == {"timestamp", "occurred_at", "phone_number", "evidence", *Words._fields}
+"""Whether events are in the form that this module knows, in this release."""
+
+
+Said = tuple[Position, Version, datetime, datetime, Words, bytes]
+"""A consent in a stream that the caller knows: its place in the ledger and in the
+stream, when it occurred and was recorded, its words, the same object for the same ones,
+and the number as it is sealed. A plain tuple: to make one with names takes its time."""
+
+
+class SaidReader:
+    """Reads rows, and remembers words."""
+
+    def __init__(self) -> None:
+        self._words: dict[bytes, Words] = {}
+
+    def read(self, row: StoredRow) -> Said | None:
+        """What a row says; None where ``decode`` is to read it.
+
+        One straight line: every event comes through here.
+        """
+        version: Version
+        position: Position
+        _, version, topic, state, position = row  # type: ignore[assignment]
+        number = state.find(_NUMBER, _WORDS)
+        evidence = state.find(_EVIDENCE, number)
+        if (
+            topic != _TOPIC
+            or number < 0
+            or evidence < 0
+            or not state.startswith(STATE_HEAD)
+            or not state.startswith(STATE_MIDDLE, _MIDDLE)
+            or state.find(b'"', evidence + _TEXT) != len(state) - 2
+            or state[-1:] != b"}"
+            or b"\\" in state
+            or not state.isascii()
+        ):
+            return None
+        found = state[_WORDS:number]
+        words = self._words.get(found) or self._parsed(found)
+        if words is None:
+            return None
+        recorded, occurred = state[_RECORDED:_MIDDLE], state[_OCCURRED:_WORDS]
+        try:
+            recorded_at = occurred_at = _time(recorded.decode())
+            if occurred != recorded:
+                occurred_at = _time(occurred.decode())
+        except ValueError:
+            return None
+        sealed = state[number + _AFTER : evidence]
+        return position, version, occurred_at, recorded_at, words, sealed
+
+    def _parsed(self, found: bytes) -> Words | None:
+        opening = b'"},'
+        if not (_IS_KNOWN and found.startswith(opening)):
+            return None
+        try:
+            state = orjson.loads(b"{%b}" % found.removeprefix(opening))
+        except orjson.JSONDecodeError:
+            return None
+        if tuple(state) != Words._fields or state["status"] not in _SAID:
+            return None
+        if not all(type(word) is str for word in state.values()):
+            return None
+        if len(self._words) >= WORDS_MAX:
+            self._words.clear()
+        words = self._words[found] = Words(*state.values())
+        return words

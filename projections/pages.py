@@ -1,0 +1,160 @@
+"""Reads the events of a slice of subjects, as much at a time as may be in memory.
+
+And opens whose they are, for those who are alive. A subject whose stream holds nothing
+but plain consents, as nearly all do, is *heard*: no event is made for it. Every other
+one is decoded. Never writes.
+
+The subtle part is memory: a slice is read page by page, and somebody whose events are
+more than a page is not folded as a whole but, as the tail is, batch by batch.
+"""
+
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from itertools import groupby
+from operator import itemgetter
+from typing import Final, NamedTuple
+from uuid import UUID
+
+from ledger.domain.events import ConsentChanged, SubjectErased
+from ledger.domain.ids import THE_LEDGER, PhoneNumber, Position, Sealed, SubjectId
+from ledger.store.codec import RecordedEvent, StoredRow, decode
+from ledger.store.database import Connection
+from ledger.store.keyring import Keyring
+from ledger.store.said import Said, SaidReader
+from ledger.store.scan import read_slice_after
+from ledger.store.sealing import SubjectKey
+from projections.digests import Digests, digests_of
+from projections.projection import Batch, Heard, Person
+from projections.slices import Slice
+
+EVENTS_A_PAGE: Final = 16_384
+"""What is in memory at a time, at most: some tens of megabytes."""
+
+
+class Page(NamedTuple):
+    """Some subjects of a slice, up to the frontier, as projections take them."""
+
+    events: int
+    heard: list[Heard]
+    people: list[Person]
+    parts: list[Batch]
+    """What follows of a stream that is longer than a page."""
+    digests: Digests
+    """Of all of them."""
+
+
+class _Streams(NamedTuple):
+    """What a page holds, and not yet whose it is."""
+
+    heard: dict[SubjectId, tuple[list[Said], list[StoredRow]]]
+    decoded: dict[SubjectId, list[RecordedEvent]]
+    parts: dict[SubjectId, list[RecordedEvent]]
+
+
+class Pages:
+    """Reads slices up to a frontier, each on a connection of the caller's."""
+
+    def __init__(self, keyring: Keyring, frontier: Position) -> None:
+        self._keyring = keyring
+        self._frontier = frontier
+        self._reader = SaidReader()
+
+    async def read(self, connection: Connection, span: Slice) -> AsyncIterator[Page]:
+        """All that a slice holds.
+
+        Raises:
+            UnknownEvent, EventBroken, KeyMissing, SealBroken: an event cannot be
+                folded.
+            StoreUnavailable: the database cannot be read now.
+        """
+        after, is_more = (span.first, 0), True
+        while is_more:
+            rows = await read_slice_after(connection, *after, span.last, EVENTS_A_PAGE)
+            is_more = len(rows) == EVENTS_A_PAGE
+            if not rows:
+                return
+            first, last = rows[0], rows[-1]
+            # What did not begin in this page, or fills it, comes in parts.
+            is_long = first[1] > 1 or (is_more and first[0] == last[0])
+            in_parts = first[0] if is_long else None
+            if is_more and first[0] != last[0]:
+                # The last one may go on: it comes whole, with the next page.
+                after, rows = (last[0], 0), [r for r in rows if r[0] != last[0]]
+            else:
+                after = (last[0], last[1])
+            yield await self._page(rows, in_parts)
+
+    async def _page(self, rows: Sequence[StoredRow], in_parts: UUID | None) -> Page:
+        stored = [row for row in rows if row[4] <= self._frontier]
+        streams = self._streams(stored, in_parts)
+        heard = await self._heard(streams.heard)
+        people = await self._people(streams.decoded)
+        parts = await self._parts(streams.parts)
+        return Page(len(stored), heard, people, parts, digests_of(stored))
+
+    def _streams(self, stored: Iterable[StoredRow], in_parts: UUID | None) -> _Streams:
+        streams = _Streams({}, {}, {})
+        for subject_id, own in groupby(stored, key=itemgetter(0)):
+            rows = list(own)
+            if subject_id == in_parts:
+                streams.parts[subject_id] = [decode(row) for row in rows]
+                continue
+            said = [told for row in rows if (told := self._reader.read(row))]
+            if len(said) == len(rows):
+                streams.heard[subject_id] = said, rows
+            else:
+                streams.decoded[subject_id] = [decode(row) for row in rows]
+        return streams
+
+    async def _heard(
+        self, streams: Mapping[SubjectId, tuple[list[Said], list[StoredRow]]]
+    ) -> list[Heard]:
+        """Whoever is alive still, of those who said something and no more."""
+        keys = await self._keyring.subject_keys_of_living(streams)
+        return [
+            Heard(subject_id, _heard_number(subject_id, said[0], key), said, rows)
+            for subject_id, (said, rows) in streams.items()
+            if (key := keys.get(subject_id))
+        ]
+
+    async def _people(
+        self, streams: Mapping[SubjectId, Sequence[RecordedEvent]]
+    ) -> list[Person]:
+        """Whoever is alive at the frontier, of the others."""
+        begun = {
+            subject_id: stream
+            for subject_id, stream in streams.items()
+            if isinstance(stream[0].event, ConsentChanged)
+            and not isinstance(stream[-1].event, SubjectErased)
+        }
+        keys = await self._keyring.subject_keys_of_living(begun)
+        return [
+            Person(subject_id, _number(stream[0], keys[subject_id]), stream)
+            for subject_id, stream in begun.items()
+            if subject_id in keys
+        ]
+
+    async def _parts(
+        self, streams: Mapping[SubjectId, Sequence[RecordedEvent]]
+    ) -> list[Batch]:
+        """What follows of who is alive still, as the tail would bring it."""
+        people = [subject_id for subject_id in streams if subject_id != THE_LEDGER]
+        keys = await self._keyring.subject_keys_of_living(people)
+        batches = []
+        for subject_id in keys:
+            stream = streams[SubjectId(subject_id)]
+            begun = {}
+            if stream[0].event.originator_version == 1:
+                begun[SubjectId(subject_id)] = _number(stream[0], keys[subject_id])
+            batches.append(Batch(stream, begun, frozenset()))
+        return batches
+
+
+def _heard_number(subject_id: SubjectId, first: Said, key: SubjectKey) -> PhoneNumber:
+    _, version, _, _, _, sealed = first
+    return key.open_number(Sealed(sealed, "ascii"), subject_id, version)
+
+
+def _number(first: RecordedEvent, key: SubjectKey) -> PhoneNumber:
+    event = first.event
+    assert isinstance(event, ConsentChanged), "people begin by saying something"  # noqa: S101
+    return key.open_number(Sealed(event.phone_number), event.subject_id, event.version)
