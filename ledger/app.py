@@ -30,6 +30,7 @@ from ledger.api.serving import Serving
 from ledger.api.streams import Streams
 from ledger.command_handler import CommandHandler
 from ledger.erasure import Erasures
+from ledger.everyday import EVERYDAY, Everyday
 from ledger.garbage import collecting_seldom
 from ledger.master_key import load_master_keys
 from ledger.observations import count_gathered
@@ -88,8 +89,10 @@ async def make_app(dsn: str, settings: Settings) -> web.Application:
     app.cleanup_ctx.append(running)
     # Before aiohttp waits for open requests: a stream has no end of its own.
     app.on_shutdown.append(streams.stop)
+    webhook = Webhook(checker, vocabulary, handler, answering)
+    app[EVERYDAY] = Everyday(webhook.everyday(), settings.body_bytes_max)
     for resource in (
-        Webhook(checker, vocabulary, handler, answering),
+        webhook,
         PhoneNumbersApi(keys, read_model, past, feed),
         HistoryApi(keys, read_model, store, keyring),
         PhoneNumberListApi(keys, lists, PastLists(serving, past), feed),

@@ -21,7 +21,7 @@ from ledger.errors import (
     StoreUnavailable,
 )
 from ledger.settings import Settings
-from ledger.store.batcher import Batcher
+from ledger.store.batcher import Batcher, Promise
 from ledger.store.codec import Entry, encode
 from ledger.store.event_store import (
     Appended,
@@ -115,6 +115,14 @@ class CommandHandler:
                 the signal would add to it cannot be decided here, and is not guessed.
         """
         return await self._batcher.submit(signal)
+
+    def put(self, signal: Signal, promise: Promise[Receipt]) -> None:
+        """As ``handle``, for whoever is called with the receipt, or the error.
+
+        Raises:
+            QueueFull: too many signals are waiting; nothing was recorded.
+        """
+        self._batcher.put(signal, promise)
 
     async def handle_all(
         self, signals: Sequence[Signal]

@@ -36,6 +36,8 @@ from ledger.store.embedded import EmbeddedPostgres
 log = logging.getLogger(__name__)
 
 _BACKLOG = 2048
+# Longer than the proxies before us keep one, so that it is they who end it.
+_KEEP_ALIVE_SECONDS = 75.0
 _NEXT_COMMAND = ".venv/bin/consent-ledger simulate +14155550100 STOP"
 _PORT_SECONDS_MAX = 3.0
 _PORT_POLL_SECONDS = 0.05
@@ -90,18 +92,25 @@ class Server:
             _greet(self._settings)
             # Ours no more: gunicorn closes it when it is to stop accepting.
             descriptor = self._listener.detach()
-            _Gunicorn(self._settings, self._make_app, descriptor).run()
+            _Gunicorn(self._settings, self._make_runner, descriptor).run()
         finally:
             # A web process is a fork and leaves through here as well.
             if os.getpid() == owner:
                 self._watcher.stop()
                 shutil.rmtree(counts, ignore_errors=True)
 
-    async def _make_app(self) -> web.Application:
+    async def _make_runner(self) -> web.AppRunner:
         # Imported in the web process, where the folder for its counts is known.
         from ledger.app import make_app  # noqa: PLC0415
+        from ledger.connections import Runner  # noqa: PLC0415
 
-        return await make_app(self._dsn, self._settings)
+        return Runner(
+            await make_app(self._dsn, self._settings),
+            access_log=None,
+            keepalive_timeout=_KEEP_ALIVE_SECONDS,
+            # Before gunicorn's own patience ends.
+            shutdown_timeout=0.95 * self._settings.stop_seconds_max,
+        )
 
 
 class _Watcher:
@@ -195,7 +204,7 @@ class _Gunicorn(BaseApplication):  # type: ignore[misc] # it has no types
     def __init__(
         self,
         settings: Settings,
-        factory: Callable[[], Awaitable[web.Application]],
+        factory: Callable[[], Awaitable[web.AppRunner]],
         descriptor: int,
     ) -> None:
         self._settings = settings
@@ -212,7 +221,6 @@ class _Gunicorn(BaseApplication):  # type: ignore[misc] # it has no types
             "worker_class": "aiohttp.GunicornUVLoopWebWorker",
             "graceful_timeout": settings.stop_seconds_max,
             "timeout": 60,
-            "keepalive": 75,
             "accesslog": None,
             "loglevel": "warning",
             "logger_class": _GunicornLog,
@@ -223,7 +231,7 @@ class _Gunicorn(BaseApplication):  # type: ignore[misc] # it has no types
         for name, value in values.items():
             self.cfg.set(name, value)
 
-    def load(self) -> Callable[[], Awaitable[web.Application]]:
+    def load(self) -> Callable[[], Awaitable[web.AppRunner]]:
         """Called in each web process; aiohttp's worker awaits the result."""
         return self._factory
 

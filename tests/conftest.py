@@ -12,14 +12,14 @@ import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import hypothesis
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestClient
+from aiohttp.test_utils import TestClient, TestServer
 from builders import (
     ACCOUNT_SID,
     ADMIN_KEY,
@@ -33,6 +33,7 @@ from twilio_api.standin import StandIn
 
 from ledger.app import make_app
 from ledger.command_handler import CommandHandler
+from ledger.connections import Runner
 from ledger.erasure import Erasures
 from ledger.settings import Settings
 from ledger.store.database import Connection, Pool, open_pool
@@ -160,6 +161,21 @@ async def connection(dsn: str) -> AsyncIterator[Connection]:
     opened = await asyncpg.connect(dsn)
     yield opened
     await opened.close()
+
+
+class Shipped(TestServer):
+    """Runs an application as ``serve`` does."""
+
+    async def _make_runner(self, **kwargs: Any) -> web.AppRunner:
+        return Runner(self.app, **kwargs)
+
+
+@pytest.fixture
+def aiohttp_client(
+    aiohttp_client: Callable[[TestServer], Awaitable[Client]],
+) -> Callable[[web.Application], Awaitable[Client]]:
+    """Clients of applications that are run as ``serve`` runs its own."""
+    return lambda application: aiohttp_client(Shipped(application))
 
 
 @pytest.fixture

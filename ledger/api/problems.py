@@ -76,29 +76,52 @@ def status_of(kind: type[errors.LedgerError]) -> int:
 async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Name, time, count and, where it failed, explain a request."""
     started = time.perf_counter()
-    request_id = _request_id(request)
+    request_id = request_id_of(request.headers.get("X-Request-Id"))
     try:
         response = await handler(request)
-    except errors.LedgerError as error:
-        response = _of_error(error)
-    except web.HTTPException as error:
-        response = _of_http(error)
-    except (HttpProcessingError, web.RequestPayloadError):
-        kind = errors.InvalidRequest
-        response = problem(400, kind.code, kind.title(), "the body cannot be read")
-    except Exception:
-        log.exception("request_failed", extra={"request_id": request_id})
-        response = problem(500, "internal_error", "An error that we did not expect")
+    except Exception as error:  # noqa: BLE001 - it is logged there
+        response = explain(error, request_id)
     if not response.prepared:
         response.headers["X-Request-Id"] = request_id
-    _record(request, response, request_id, started)
+    record(route_of(request), request.method, response.status, request_id, started)
     return response
 
 
-def _request_id(request: web.Request) -> str:
+def request_id_of(given: str | None) -> str:
     """The caller's own, if it is one; it is logged, so it may not be just anything."""
-    given = request.headers.get("X-Request-Id", "")
-    return given if _REQUEST_ID.fullmatch(given) else f"{_PROCESS}-{next(_numbers):x}"
+    if given is not None and _REQUEST_ID.fullmatch(given):
+        return given
+    return f"{_PROCESS}-{next(_numbers):x}"
+
+
+def explain(error: Exception, request_id: str) -> web.Response:
+    """What whoever asked is told of an error."""
+    if isinstance(error, errors.LedgerError):
+        return _of_error(error)
+    if isinstance(error, web.HTTPException):
+        return _of_http(error)
+    if isinstance(error, HttpProcessingError | web.RequestPayloadError):
+        kind = errors.InvalidRequest
+        return problem(400, kind.code, kind.title(), "the body cannot be read")
+    log.error("request_failed", extra={"request_id": request_id}, exc_info=error)
+    return problem(500, "internal_error", "An error that we did not expect")
+
+
+def record(
+    route: str, method: str, status: int, request_id: str, started: float
+) -> None:
+    """Count an answered request, and log it."""
+    observe_request(route, method, status, started)
+    level = logging.DEBUG if status < HTTPStatus.BAD_REQUEST else logging.INFO
+    if access.isEnabledFor(level):
+        fields = {
+            "request_id": request_id,
+            "method": method,
+            "route": route,
+            "status": status,
+            "seconds": round(time.perf_counter() - started, 6),
+        }
+        access.log(level, "request", extra=fields)
 
 
 def problem(
@@ -139,7 +162,7 @@ def _of_error(error: errors.LedgerError) -> web.Response:
     return response
 
 
-def _of_http(error: web.HTTPException) -> web.StreamResponse:
+def _of_http(error: web.HTTPException) -> web.Response:
     if error.status < HTTPStatus.BAD_REQUEST:
         return error
     kind = _OF_HTTP.get(error.status, errors.InvalidRequest)
@@ -147,21 +170,3 @@ def _of_http(error: web.HTTPException) -> web.StreamResponse:
     if "Allow" in error.headers:
         response.headers["Allow"] = error.headers["Allow"]
     return response
-
-
-def _record(
-    request: web.Request, response: web.StreamResponse, request_id: str, started: float
-) -> None:
-    route = route_of(request)
-    observe_request(route, request.method, response.status, started)
-    level = logging.DEBUG if response.status < HTTPStatus.BAD_REQUEST else logging.INFO
-    if access.isEnabledFor(level):
-        seconds = round(time.perf_counter() - started, 6)
-        fields = {
-            "request_id": request_id,
-            "method": request.method,
-            "route": route,
-            "status": response.status,
-            "seconds": seconds,
-        }
-        access.log(level, "request", extra=fields)

@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Generic, Self, TypeVar
+from typing import Generic, Protocol, Self, TypeVar
 
 from ledger.errors import QueueFull, StoreUnavailable
 
@@ -25,15 +25,29 @@ log = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Given_contra = TypeVar("Given_contra", contravariant=True)
 
 _PAUSE_SECONDS_FIRST = 0.02
 _PAUSE_SECONDS_MAX = 0.5
 
 
+class Promise(Protocol[Given_contra]):
+    """Who waits for a result: a future, or what needs no task to be woken for it."""
+
+    def done(self) -> bool:
+        """Whether nobody waits any more."""
+
+    def set_result(self, result: Given_contra, /) -> None:
+        """It is done."""
+
+    def set_exception(self, error: Exception, /) -> None:
+        """It is not, or that is not known."""
+
+
 @dataclass(slots=True)
 class _Waiting(Generic[Item, Result]):
     item: Item
-    future: asyncio.Future[Result]
+    promise: Promise[Result]
     deadline: float
 
 
@@ -96,14 +110,21 @@ class Batcher(Generic[Item, Result]):
             StoreUnavailable: the work could not be done before the deadline; whether
                 it was done after all is unknown.
         """
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self.put(item, future)
+        return await future
+
+    def put(self, item: Item, promise: Promise[Result]) -> None:
+        """As ``submit``, for whoever is called with the result.
+
+        Raises:
+            QueueFull: too many are waiting; nothing was done.
+        """
         if len(self._queue) >= self._queue_max or self._stopping:
             raise QueueFull(f"{len(self._queue)} are waiting")
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Result] = loop.create_future()
-        deadline = loop.time() + self._timeout_seconds
-        self._queue.append(_Waiting(item, future, deadline))
+        deadline = asyncio.get_running_loop().time() + self._timeout_seconds
+        self._queue.append(_Waiting(item, promise, deadline))
         self._wake.set()
-        return await future
 
     async def _run(self) -> None:
         pause = _PAUSE_SECONDS_FIRST
@@ -145,7 +166,7 @@ class Batcher(Generic[Item, Result]):
             waiting = self._queue.popleft()
             if waiting.deadline <= now:
                 _settle(waiting, outage or StoreUnavailable("waited too long"))
-            elif not waiting.future.done():
+            elif not waiting.promise.done():
                 taken.append(waiting)
         return taken
 
@@ -180,13 +201,17 @@ class Batcher(Generic[Item, Result]):
         for waiting in self._queue:
             if waiting.deadline <= now:
                 _settle(waiting, error)
-        self._queue = deque(w for w in self._queue if not w.future.done())
+        self._queue = deque(w for w in self._queue if not w.promise.done())
 
 
 def _settle(waiting: _Waiting[Item, Result], result: Result | Exception) -> None:
-    if waiting.future.done():
+    if waiting.promise.done():
         return
-    if isinstance(result, Exception):
-        waiting.future.set_exception(result)
-    else:
-        waiting.future.set_result(result)
+    try:
+        if isinstance(result, Exception):
+            waiting.promise.set_exception(result)
+        else:
+            waiting.promise.set_result(result)
+    except Exception:
+        # It costs whoever has raised it an answer, and must not cost the others theirs.
+        log.exception("settling_failed")

@@ -5,12 +5,16 @@ Twilio would text to the person.
 """
 
 import logging
+import re
+from typing import Final
 
 from aiohttp import hdrs, web
 
-from ledger.command_handler import NOTHING_TO_DO, CommandHandler
+from ledger.command_handler import NOTHING_TO_DO, CommandHandler, Receipt
 from ledger.domain.classify import Vocabulary
+from ledger.domain.signals import Signal
 from ledger.errors import InvalidSignature, UnsupportedMediaType, UnusableText
+from ledger.everyday import Answer, Plain, Reply, Route
 from ledger.observations import count_signal
 from ledger.webhook.answering import Answering
 from ledger.webhook.parse import first, parse_form, parse_json, parse_text
@@ -23,7 +27,15 @@ SIGNATURE_HEADER = "X-Twilio-Signature"
 
 # "Receive and send nothing": a text/plain answer would be texted to the person
 # (https://www.twilio.com/docs/messaging/twiml).
-_EMPTY_TWIML = b'<?xml version="1.0" encoding="UTF-8"?><Response/>'
+_EMPTY_TWIML: Final = b'<?xml version="1.0" encoding="UTF-8"?><Response/>'
+_NO_REPLY: Final = Answer(
+    200, b"Content-Type: text/xml; charset=utf-8\r\n", _EMPTY_TWIML
+)
+
+_SIGNATURE: Final = SIGNATURE_HEADER.lower()
+_FORM: Final = re.compile(
+    r"application/x-www-form-urlencoded(?:; ?charset=utf-8)?", re.ASCII | re.IGNORECASE
+)
 
 
 class Webhook:
@@ -52,6 +64,38 @@ class Webhook:
                 web.get(path, self.receive, allow_head=False),
             )
         ]
+
+    def everyday(self) -> list[Route]:
+        """POST on both paths, for a form that is plainly Twilio's and gets no reply."""
+        if self._answering is not None:
+            return []
+        return [Route("POST", path, path, self.take) for path in PATHS]
+
+    def take(self, request: Plain, reply: Reply) -> bool:
+        """As ``receive``, of what nearly all of Twilio's requests are.
+
+        Never says what is wrong with one: ``receive`` does, of the same bytes.
+        """
+        signature = request.headers.get(_SIGNATURE)
+        if signature is None or not _FORM.fullmatch(
+            request.headers.get("content-type", "")
+        ):
+            return False
+        parameters = parse_form(request.body)
+        account_sid = first(parameters, "AccountSid")
+        if not self._checker.matches(
+            account_sid, request.target, parameters, signature
+        ):
+            return False
+        try:
+            signal = parse_text(parameters, self._vocabulary)
+        except UnusableText:
+            return False
+        if signal is None:
+            reply.answer(_NO_REPLY)
+        else:
+            self._handler.put(signal, _Acknowledgement(signal, reply))
+        return True
 
     async def receive(self, request: web.Request) -> web.Response:
         """Record what a text says of consent, and say to Twilio what to reply, if that.
@@ -107,3 +151,26 @@ class Webhook:
             signature=signature,
         )
         return parameters
+
+
+class _Acknowledgement:
+    """Tells Twilio what became of a signal, and nothing before that is known."""
+
+    __slots__ = ("_reply", "_signal")
+
+    def __init__(self, signal: Signal, reply: Reply) -> None:
+        self._signal = signal
+        self._reply = reply
+
+    def done(self) -> bool:
+        """Never: a text is recorded also where nobody waits for the answer."""
+        return False
+
+    def set_result(self, receipt: Receipt) -> None:
+        """It is durable."""
+        count_signal(self._signal, receipt)
+        self._reply.answer(_NO_REPLY)
+
+    def set_exception(self, error: Exception) -> None:
+        """It is refused, or not known to be durable."""
+        self._reply.fail(error)

@@ -1,0 +1,302 @@
+"""Connections: what is everyday is answered here, and like anything else's answer."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from typing import NamedTuple
+from urllib.parse import urlencode
+
+import pytest
+from aiohttp import web
+from api_steps import count_events
+from builders import PATH, signed, text_form
+from conftest import eventually, settings_for
+
+from ledger.app import make_app
+from ledger.connections import Connection, Connections, Runner
+from ledger.settings import Settings
+from ledger.store.database import Connection as Database
+
+TWICE = ("X-Twice: a", "X-Twice: b")
+"""What no plain request has, and changes nothing at aiohttp."""
+
+
+class Answer(NamedTuple):
+    """An answer as it came."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+class Client:
+    """A connection on which every byte is ours to choose."""
+
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    async def send(self, data: bytes) -> None:
+        """Send some bytes."""
+        self._writer.write(data)
+        await self._writer.drain()
+
+    async def answer(self) -> Answer:
+        """The next answer."""
+        head = await self._reader.readuntil(b"\r\n\r\n")
+        first, *lines = head.decode().split("\r\n")[:-2]
+        headers = dict(line.split(": ", 1) for line in lines)
+        body = await self._reader.readexactly(int(headers["Content-Length"]))
+        return Answer(int(first.split()[1]), headers, body)
+
+    async def is_closed(self) -> bool:
+        """Whether nothing comes any more; waits until that is known."""
+        return await self._reader.read() == b""
+
+    def close(self) -> None:
+        """Go away."""
+        self._writer.transport.abort()
+
+
+class Served:
+    """An application that is run as ``serve`` does, and what is open to it."""
+
+    def __init__(self, runner: Runner, port: int) -> None:
+        self.runner = runner
+        self._port = port
+
+    @property
+    def connections(self) -> Connections:
+        """What makes its connections."""
+        server = self.runner.server
+        assert isinstance(server, Connections)
+        return server
+
+    @property
+    def by_aiohttp(self) -> int:
+        """How many requests aiohttp has answered."""
+        server = super(Runner, self.runner).server
+        assert server is not None
+        return server.requests_count
+
+    @asynccontextmanager
+    async def connect(self) -> AsyncIterator[Client]:
+        """A new connection."""
+        client = Client(*await asyncio.open_connection("127.0.0.1", self._port))
+        yield client
+        client.close()
+
+
+@asynccontextmanager
+async def serving(
+    settings: Settings, *, idle_seconds_max: float = 60
+) -> AsyncIterator[Served]:
+    """The application, as ``serve`` runs it."""
+    app = await make_app(settings.database_url or "", settings)
+    runner = Runner(app, keepalive_timeout=idle_seconds_max, shutdown_timeout=5)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    yield Served(runner, runner.addresses[0][1])
+    await runner.cleanup()
+
+
+@pytest.fixture
+async def served(settings: Settings) -> AsyncIterator[Served]:
+    """An application on this test's database."""
+    async with serving(settings) as served:
+        yield served
+
+
+def text(
+    body: str = "STOP", more: Iterable[str] = (), token: str | None = None
+) -> bytes:
+    """A signed text as it is sent."""
+    form = text_form(body)
+    signature = signed(form, token=token) if token else signed(form)
+    content = urlencode(form).encode()
+    lines = (
+        f"POST {PATH} HTTP/1.1",
+        "Host: sms.example.com",
+        "Content-Type: application/x-www-form-urlencoded; charset=utf-8",
+        *(f"{name}: {value}" for name, value in signature.items()),
+        f"Content-Length: {len(content)}",
+        *more,
+    )
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + content
+
+
+async def test_an_everyday_text_is_answered_without_aiohttp_and_as_by_it(
+    served: Served, connection: Database
+) -> None:
+    """The same status, headers and body; a request's own id comes back from both."""
+    answers = []
+    for more in ((), TWICE):
+        async with served.connect() as client:
+            for body in ("STOP", "hello"):
+                await client.send(text(body, ("X-Request-Id: id-1", *more)))
+                answers.append(await client.answer())
+    ours, theirs = answers[:2], answers[2:]
+    for answer in answers:
+        answer.headers.pop("Date")
+    assert ours == theirs
+    assert ours[0].headers["X-Request-Id"] == "id-1"
+    assert (await count_events(connection), served.by_aiohttp) == (2, 2)
+    assert served.connections.requests_count == 4
+
+
+async def test_what_is_wrong_is_said_by_aiohttp_of_the_same_bytes(
+    served: Served, connection: Database
+) -> None:
+    """403 for another's signature; the connection is of use afterwards."""
+    async with served.connect() as client:
+        await client.send(text(token="another"))
+        answer = await client.answer()
+        assert (answer.status, served.by_aiohttp) == (403, 1)
+        assert b"invalid_signature" in answer.body
+        await client.send(text())
+        assert (await client.answer()).status == 200
+    assert await count_events(connection) == 1
+
+
+async def test_a_request_may_come_in_pieces_and_too_early(
+    served: Served, connection: Database
+) -> None:
+    """A body after its head, byte by byte, and texts before the answer to the last."""
+    async with served.connect() as client:
+        one = text()
+        head = one.index(b"\r\n\r\n") + 4
+        await client.send(one[:head])
+        for byte in range(head, len(one)):
+            await client.send(one[byte : byte + 1])
+            await asyncio.sleep(0)
+        assert (await client.answer()).status == 200
+        assert served.by_aiohttp == 0
+        await client.send(text() + text())
+        await client.send(text())
+        for _ in range(3):
+            assert (await client.answer()).status == 200
+    assert await count_events(connection) == 4
+
+
+async def test_a_text_sent_while_one_is_in_work_waits_for_it(
+    served: Served, connection: Database
+) -> None:
+    """Its answer comes second, and aiohttp is not needed for either."""
+    async with served.connect() as client, held(connection):
+        await client.send(text())
+        await in_work(served)
+        await client.send(text("START"))
+        await eventually(lambda: is_true(bool(only(served)._received)))  # noqa: SLF001
+        await connection.execute("ROLLBACK")
+        for _ in range(2):
+            assert (await client.answer()).status == 200
+    statuses = await connection.fetch(
+        "SELECT convert_from(state, 'UTF8')::json->>'status' FROM ledger_events "
+        "ORDER BY notification_id"
+    )
+    assert [status for (status,) in statuses] == ["out", "in"]
+    assert served.by_aiohttp == 0
+
+
+async def test_a_client_that_does_not_read_is_answered_no_more_until_it_does(
+    served: Served,
+) -> None:
+    """What it sends meanwhile waits."""
+    async with served.connect() as client:
+        await client.send(text("hello"))
+        await client.answer()
+        connection = only(served)
+        connection.pause_writing()
+        await client.send(text("hello"))
+        await eventually(lambda: is_true(bool(connection._received)))  # noqa: SLF001
+        connection.resume_writing()
+        assert (await client.answer()).status == 200
+
+
+async def test_what_was_taken_is_answered_before_the_end(
+    served: Served, connection: Database
+) -> None:
+    """At the end a text in work gets its 200, and then its connection is closed."""
+    async with served.connect() as client, served.connect() as idle:
+        async with held(connection):
+            await client.send(text())
+            await in_work(served)
+            stopping = asyncio.create_task(served.runner.cleanup())
+            assert await idle.is_closed()
+            await connection.execute("ROLLBACK")
+        answer = await client.answer()
+        assert (answer.status, answer.headers["Connection"]) == (200, "close")
+        assert await client.is_closed()
+        await stopping
+    assert await count_events(connection) == 1
+
+
+async def test_a_text_counts_though_nobody_waits_for_its_answer(
+    served: Served, connection: Database
+) -> None:
+    """The client goes away while the text is in work."""
+    async with held(connection):
+        async with served.connect() as client:
+            await client.send(text())
+            await in_work(served)
+        await eventually(lambda: is_true(not served.connections._open))  # noqa: SLF001
+        await connection.execute("ROLLBACK")
+    await eventually(lambda: is_one_event(connection))
+
+
+async def test_what_cannot_be_durable_is_503_here_too() -> None:
+    """With the time to wait, as a problem document."""
+    nowhere = settings_for(
+        "postgresql://127.0.0.1:1/nowhere", LEDGER_APPEND_TIMEOUT_SECONDS="0.1"
+    )
+    async with serving(nowhere) as served, served.connect() as client:
+        await client.send(text())
+        answer = await client.answer()
+        assert (answer.status, served.by_aiohttp) == (503, 0)
+        assert answer.headers["Content-Type"] == "application/problem+json"
+        assert int(answer.headers["Retry-After"]) >= 1
+
+
+async def test_an_idle_connection_is_closed_in_time(settings: Settings) -> None:
+    """One on which nothing came, and one whose request never becomes whole."""
+    async with (
+        serving(settings, idle_seconds_max=0.1) as served,
+        served.connect() as silent,
+        served.connect() as slow,
+    ):
+        await slow.send(text()[:-1])
+        assert await silent.is_closed()
+        assert await slow.is_closed()
+
+
+@asynccontextmanager
+async def held(connection: Database) -> AsyncIterator[None]:
+    """Nothing can be appended until the block rolls back."""
+    await connection.execute("BEGIN")
+    await connection.execute("SELECT FROM ledger_position FOR UPDATE")
+    yield
+
+
+def only(served: Served) -> Connection:
+    """The one connection that is ours."""
+    [found] = served.connections._open  # noqa: SLF001
+    return found
+
+
+async def in_work(served: Served) -> None:
+    """Return once a request is in work."""
+    taken = served.connections
+    await eventually(lambda: is_true(taken.requests_count > 0))
+
+
+async def is_true(value: bool) -> bool:  # noqa: FBT001
+    """For ``eventually``."""
+    return value
+
+
+async def is_one_event(connection: Database) -> bool:
+    """For ``eventually``."""
+    return await count_events(connection) == 1
