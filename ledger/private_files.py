@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from ledger.errors import ConfigurationError
@@ -24,20 +25,22 @@ def made_once(path: Path, content: str) -> str:
 
 def _made_once(path: Path, content: str) -> str:
     path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        _make(path, content.encode())
+    keep_names(path.parent)
+    return path.read_text()
+
+
+def _make(path: Path, content: bytes) -> None:
     # Written aside and linked into place: of two first starts at once one wins, and a
     # kill leaves no half of a file. Not named by the process: in two containers on one
     # volume both are number 1.
     descriptor, name = tempfile.mkstemp(prefix=f"{path.name}.", dir=path.parent)
     aside = Path(name)
-    _write(descriptor, content.encode())
-    try:
+    _write(descriptor, content)
+    with suppress(FileExistsError):
         os.link(aside, path)
-    except FileExistsError:
-        pass
-    finally:
-        aside.unlink()
-    keep_names(path.parent)
-    return path.read_text()
+    aside.unlink()
 
 
 def replace_file(path: Path, content: bytes) -> None:

@@ -55,6 +55,15 @@ def test_what_a_kill_has_left_behind_is_in_nobodys_way(tmp_path: Path) -> None:
     assert made_once(tmp_path / "kept", "secret") == "secret"
 
 
+def test_nothing_is_written_beside_what_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every command asks for it, and a kill would leave a secret there."""
+    made_once(tmp_path / "kept", "secret")
+    monkeypatch.setattr(os, "link", None)
+    assert made_once(tmp_path / "kept", "another") == "secret"
+
+
 def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     """With what to do about it."""
     (tmp_path / "file").write_text("")
