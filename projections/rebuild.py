@@ -194,10 +194,12 @@ async def cancel(connection: Connection, name: str) -> int:
             await connection.execute(_UPDATE_PHASE, name, live.version, _CANCELLED)
             await connection.execute(_DROP_LIVE, name, live.version)
         # Killed from here on, it is cancelled all the same, and dropped by whoever
-        # cancels or begins next.
+        # cancels or begins next. Who fills holds its row here and then the tables: so
+        # the row goes after the tables, and not with them, or one would wait for the
+        # other in a circle.
         async with connection.transaction():
             await projection.drop(connection)
-            await forget(connection, live)
+        await forget(connection, live)
     return live.version
 
 

@@ -1,5 +1,6 @@
 """A rebuild, phase by phase: killed in each, cancelled, gone back on, forgotten."""
 
+import asyncio
 import itertools
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
@@ -7,7 +8,7 @@ from typing import Any, Final
 import asyncpg
 import pytest
 from builders import signal
-from conftest import CatchUp
+from conftest import CatchUp, eventually
 from rebuild_steps import (
     APPROVAL,
     NAMES,
@@ -249,6 +250,31 @@ async def test_what_is_cancelled_leaves_nothing(
         await cancel(connection, "phone_numbers")
     async with Steps(dsn, means) as steps:
         assert steps.target.live.version == 3
+
+
+@pytest.mark.usefixtures("people")
+async def test_what_is_cancelled_while_it_is_filled_ends_by_itself(
+    dsn: str, means: Means, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither of the two waits for what the other holds."""
+    before = await relations(connection)
+    write = filling_module.write_page
+    waiting = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"
+    async with Steps(dsn, means) as steps, asyncio.TaskGroup() as group:
+        cancelled: list[asyncio.Task[int]] = []
+
+        async def write_cancelled(*page: Any) -> None:
+            if not cancelled:
+                work = cancel(connection, "phone_numbers")
+                cancelled.append(group.create_task(work))
+                await eventually(lambda: steps.connection.fetchval(waiting))
+            await write(*page)
+
+        monkeypatch.setattr(filling_module, "write_page", write_cancelled)
+        with pytest.raises(RebuildCancelled):
+            await steps.fill()
+    assert cancelled[0].result() == 2
+    assert await relations(connection) == before
 
 
 @pytest.mark.usefixtures("people")
