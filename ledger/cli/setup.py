@@ -14,7 +14,7 @@ import typer
 import uvloop
 
 from ledger import reports
-from ledger.errors import ConfigurationError, StoreUnavailable
+from ledger.errors import ConfigurationError, StoreUnavailable, UnknownEvent
 from ledger.master_key import load_master_keys
 from ledger.migrations import check_schema
 from ledger.settings import Settings
@@ -23,7 +23,7 @@ from ledger.store.embedded import EmbeddedPostgres
 from ledger.store.keyring import Keyring
 from ledger.store.master import MasterKeys
 from ledger.store.postgres import PostgresEventStore
-from ledger.store.releases import note_kinds
+from ledger.store.releases import explained, note_kinds
 from projections.app import migrate_all
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for a script.")]
@@ -157,7 +157,10 @@ def with_ledger(work: Callable[[Ledger], Awaitable[Result]]) -> Result:
             keyring = Keyring(pool, masters)
             await keyring.check()
             store = PostgresEventStore(pool)
-            return await work(Ledger(pool, store, keyring, settings, masters, dsn))
+            try:
+                return await work(Ledger(pool, store, keyring, settings, masters, dsn))
+            except UnknownEvent as unknown:
+                raise await explained(pool, unknown) from None
 
     with (
         database(settings) as (dsn, _),

@@ -61,24 +61,29 @@ class UnknownEvent(Fault):
     """Another process may be of a release that knows it, or soon will be."""
 
     def __init__(
-        self, position: int, topic: str, class_version: int, *, advice: str = ""
+        self, position: int, topic: str, class_version: int, advice: str = ""
     ) -> None:
-        super().__init__(
-            f"position {position} holds version {class_version} of {topic!r}, which "
-            f"this release does not know{advice}"
-        )
+        # An error is pickled by what it was made with: a process that fills a
+        # projection tells it to the one that waits.
+        super().__init__(position, topic, class_version, advice)
         self.position = position
         self.topic = topic
         self.class_version = class_version
+        self._advice = advice
+
+    def __str__(self) -> str:
+        """What is there, where, and which release to start, if that is known."""
+        return (
+            f"position {self.position} holds version {self.class_version} of "
+            f"{self.topic!r}, which this release does not know{self._advice}"
+        )
 
     def known_to(self, release: str | None) -> "UnknownEvent":
         """The same, saying which release is to be started, if one has noted it."""
         advice = f": release {release} does, start that or a newer one"
         if release is None:
             advice = ", and no release has noted that it does"
-        return UnknownEvent(
-            self.position, self.topic, self.class_version, advice=advice
-        )
+        return UnknownEvent(self.position, self.topic, self.class_version, advice)
 
 
 class ChainBroken(Fault):

@@ -130,6 +130,24 @@ async def test_a_process_that_is_killed_ends_the_command(
         assert "was killed; run it again" in error
 
 
+async def test_an_event_of_a_newer_release_is_told_as_it_is(
+    environment: Environment, connection: Connection
+) -> None:
+    """By the process that meets it to the one that waits, with what to start."""
+    unheard = "ledger.domain.events:NumberReassigned"
+    await connection.execute(
+        "INSERT INTO ledger_events SELECT originator_id, 2, $1, '{}', 21 "
+        "FROM ledger_events WHERE notification_id = 1",
+        unheard,
+    )
+    await connection.execute("UPDATE ledger_position SET position = 21")
+    await connection.execute("INSERT INTO event_kinds VALUES ($1, 1, '7.8.9')", unheard)
+    code, _, error = await run(environment, "rebuild", NAME, "--processes", "1")
+    assert (code, "position 21" in error, "release 7.8.9 does" in error) == (
+        (3, True, True)
+    ), error
+
+
 async def test_it_is_cancelled_from_elsewhere(
     environment: Environment, connection: Connection
 ) -> None:
