@@ -151,8 +151,18 @@ class CommandHandler:
         Raises:
             StoreUnavailable: the database cannot be read now.
         """
+        return await self.subjects_of({s.phone_number for s in signals})
+
+    async def subjects_of(
+        self, numbers: Iterable[PhoneNumber]
+    ) -> dict[PhoneNumber, Subject]:
+        """Whom ``numbers`` stand for, as it is known now.
+
+        Raises:
+            StoreUnavailable: the database cannot be read now.
+        """
         identity = await self._keyring.identity()
-        people = {s.phone_number: self._recall(identity, s) for s in signals}
+        people = {number: self._recall(identity, number) for number in numbers}
         people = await self._read(identity, people)
         return {number: person.subject for number, person in people.items()}
 
@@ -238,7 +248,8 @@ class CommandHandler:
         next round reads. That saves a round trip where most numbers are new.
         """
         signals = list(signals)
-        people = {s.phone_number: self._recall(identity, s) for s in signals}
+        numbers = {s.phone_number for s in signals}
+        people = {number: self._recall(identity, number) for number in numbers}
         if self._reads_bring_nothing and all(map(_is_checked_by_append, signals)):
             return people
         self._reads_bring_nothing = True
@@ -267,8 +278,8 @@ class CommandHandler:
             }
         return people
 
-    def _recall(self, identity: Identity, signal: Signal) -> _Person:
-        subject_id = identity.subject_id(signal.phone_number)
+    def _recall(self, identity: Identity, number: PhoneNumber) -> _Person:
+        subject_id = identity.subject_id(number)
         known = self._remembered.get(subject_id)
         return known or _Person(nobody(subject_id), subject_id)
 

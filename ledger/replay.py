@@ -16,14 +16,17 @@ from ledger.domain.consent import (
     NO_FACTS,
     Fact,
     Facts,
+    answer_of,
     decisive_for,
+    fact_of,
     overall_deciding,
     status_for,
     with_fact,
 )
-from ledger.domain.events import ConsentChanged, SubjectErased
+from ledger.domain.events import ConsentChanged, ConsentLapsed, SubjectErased
 from ledger.domain.ids import (
     EVERY_SENDER,
+    NO_SENDER,
     Answer,
     PhoneNumber,
     Position,
@@ -39,7 +42,7 @@ from ledger.store.codec import RecordedEvent
 from ledger.store.event_store import EventStore
 from ledger.store.keyring import Keyring
 
-_NOBODY_ELSE: Final = Sender("")
+_NOBODY_ELSE: Final = Sender("\0")
 """A sender that nothing was ever said to."""
 
 
@@ -117,12 +120,12 @@ class Standing:
         if isinstance(event, SubjectErased):
             others = {i: f for i, f in self.facts_of.items() if i != subject_id}
             return Standing(others, self.suppressed or event.status == "out")
-        if not isinstance(event, ConsentChanged):
+        if not isinstance(event, ConsentChanged | ConsentLapsed):
             return self
         # The position in place of the version: it orders a stream in the same way, and
         # the streams of one person among each other.
-        fact = Fact(event.occurred_at, Version(position), event.status)
-        own = with_fact(self.facts_of.get(subject_id, NO_FACTS), event.sender, fact)
+        sender, fact = fact_of(event, Version(position))
+        own = with_fact(self.facts_of.get(subject_id, NO_FACTS), sender, fact)
         return replace(self, facts_of={**self.facts_of, subject_id: own})
 
     @property
@@ -145,14 +148,13 @@ class Standing:
     def overall(self) -> Held:
         """The status for all senders together, and what decided it."""
         fact = overall_deciding(self.facts)
-        if fact is None:
-            return self._held("out" if self.suppressed else "unknown", None)
-        return self._held(fact.status, fact)
+        return self._held(answer_of(fact, suppressed=self.suppressed), fact)
 
     def _held(self, status: Answer, fact: Fact | None) -> Held:
-        if fact is None:
+        if fact is None or fact.status != status:
             return Held(status, None, None, None)
         [said_to] = [one for one, other in self.facts.items() if other == fact]
+        said_to = said_to or EVERY_SENDER
         return Held(status, fact.occurred_at, Position(fact.version), said_to)
 
 
@@ -189,7 +191,7 @@ async def tell(
     everything = sorted(event for one in generations for event in one.events)
     counted = [recorded for recorded in everything if moment.has(recorded)]
     told, standing = await _told(keyring, counted, sender)
-    shown = [sender] if sender else sorted(standing.facts)
+    shown = [sender] if sender else sorted(standing.facts.keys() - {NO_SENDER})
     return Story(
         given=given,
         phone_number=number,
@@ -217,6 +219,8 @@ async def _told(
                 continue
             addressed = sender or event.sender
             change = Change(before.status(addressed), standing.status(addressed))
+        elif sender and isinstance(event, ConsentLapsed):
+            change = Change(before.status(sender), standing.status(sender))
         overall = Change(before.overall().status, standing.overall().status)
         told.append(Told(record, change, overall))
     return told, standing

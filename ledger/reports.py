@@ -13,6 +13,7 @@ from rich.table import Table
 from ledger.api.keys import KeyRecord, Role
 from ledger.api.read_model import RUNNING_SECONDS_MAX, read_rebuilds
 from ledger.api.serving import Serving
+from ledger.domain.ids import Answer
 from ledger.errors import InvalidKey, LedgerError, NotServed
 from ledger.store.database import Connection, translated
 from ledger.store.statements import statement
@@ -65,6 +66,8 @@ class Status:
     numbers_in: int | None
     """None where this release knows no version that it could count."""
     numbers_out: int | None
+    numbers_unknown: int | None
+    """Those whose every consent has lapsed."""
     projections: list[ProjectionStatus]
     rebuilds: list[RebuildStatus]
 
@@ -83,14 +86,15 @@ async def read_status(connection: Connection) -> Status:
     """
     with translated():
         rows = await connection.fetch(_READ_STATUS)
-        totals: dict[str, int | None] = {"in": None, "out": None}
+        totals: dict[str, int | None] = dict.fromkeys(get_args(Answer))
         with suppress(NotServed):
             counted = await Serving(connection).fetch(_READ_TOTALS)
-            totals = {"in": 0, "out": 0} | {row[0]: row[1] for row in counted}
+            totals = dict.fromkeys(totals, 0) | {row[0]: row[1] for row in counted}
     return Status(
         position=rows[0]["ledger_position"],
         numbers_in=totals["in"],
         numbers_out=totals["out"],
+        numbers_unknown=totals["unknown"],
         projections=[ProjectionStatus(*row[1:]) for row in rows if row["name"]],
         rebuilds=[RebuildStatus(*r) for r in await read_rebuilds(connection)],
     )
@@ -105,7 +109,10 @@ def print_status(status: Status, *, as_json: bool) -> None:
     if status.numbers_in is None:
         typer.echo(f"numbers   {NotServed.title()}")
     else:
-        typer.echo(f"numbers   {status.numbers_in} in, {status.numbers_out} out")
+        typer.echo(
+            f"numbers   {status.numbers_in} in, {status.numbers_out} out, "
+            f"{status.numbers_unknown} unknown"
+        )
     table = Table("projection", "version", "serves", "position", "behind", "state")
     for p in status.projections:
         state = p.stopped_reason or f"last seen {p.idle_seconds:.0f} s ago"

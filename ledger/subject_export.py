@@ -14,11 +14,13 @@ from ledger.consent_record import consent_record
 from ledger.domain.consent import (
     Facts,
     Subject,
+    answer_of,
     deciding,
     overall_deciding,
 )
 from ledger.domain.events import ConsentChanged
 from ledger.domain.ids import (
+    NO_SENDER,
     Answer,
     typed_number,
 )
@@ -72,9 +74,8 @@ def _changes(recorded: Sequence[RecordedEvent]) -> list[ConsentChanged]:
 def _now(subject: Subject) -> tuple[Answer, datetime | None]:
     """What the number is answered with for every sender together, and since when."""
     fact = None if subject.erased else overall_deciding(subject.facts)
-    if fact is not None:
-        return fact.status, fact.occurred_at
-    return ("out" if subject.suppressed else "unknown"), None
+    status = answer_of(fact, suppressed=subject.suppressed)
+    return status, fact.occurred_at if fact and fact.status == status else None
 
 
 def _suppressed_since(generations: Sequence[Generation]) -> datetime | None:
@@ -86,7 +87,7 @@ def _suppressed_since(generations: Sequence[Generation]) -> datetime | None:
 def _senders(facts: Facts) -> list[dict[str, object]]:
     return [
         {"sender": sender, "status": fact.status, "since": fact.occurred_at}
-        for sender in sorted(facts)
+        for sender in sorted(facts.keys() - {NO_SENDER})
         if (fact := deciding(facts, sender))
     ]
 

@@ -12,7 +12,7 @@ from uuid import UUID
 from twilio.request_validator import RequestValidator
 
 from ledger.domain.consent import Subject, decide, nobody
-from ledger.domain.events import ConsentChanged
+from ledger.domain.events import ConsentChanged, ConsentLapsed
 from ledger.domain.ids import PhoneNumber, Sender, SubjectId, Version
 from ledger.domain.signals import Signal
 from ledger.store.codec import Entry, encode
@@ -105,6 +105,20 @@ def consent_changed(
         "evidence": {"Body": "STOP"},
     }
     return ConsentChanged(**(given | more))
+
+
+def consent_lapsed(subject_id: SubjectId, version: int, at: datetime) -> ConsentLapsed:
+    """The number was deactivated, and that was recorded at once."""
+    return ConsentLapsed(
+        originator_id=subject_id,
+        originator_version=Version(version),
+        timestamp=at,
+        occurred_at=at,
+        previous_status="in",
+        source="twilio.deactivations",
+        matched_by="deactivated",
+        actor="cli:cron",
+    )
 
 
 def entry(subject: Subject | SubjectId, **more: Any) -> Entry:

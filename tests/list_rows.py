@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from ledger.domain.ids import Status
+from ledger.domain.ids import Answer
 from ledger.store.database import Connection
 
 NEW_YEAR = datetime(2026, 1, 1, tzinfo=UTC)
@@ -23,7 +23,7 @@ class NumberRow:
     """A row of phone_numbers_v1."""
 
     phone_number: str
-    status: Status
+    status: Answer
     since: datetime
     position: int
     version: int
@@ -36,7 +36,7 @@ class SenderRow:
 
     phone_number: str
     sender: str
-    status: Status
+    status: Answer
     since: datetime
     position: int
     version: int

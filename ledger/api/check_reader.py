@@ -31,6 +31,7 @@ from ledger.domain.consent import (
     Facts,
     answer_of,
     decisive_for,
+    with_lapse,
 )
 from ledger.domain.ids import Answer, PhoneNumber, Position, Sender, SubjectId
 from ledger.errors import StoreUnavailable, TryAgain
@@ -315,9 +316,9 @@ def _said(facts: Facts | None, left: Past | None, question: CheckQuestion) -> Sa
     if facts is None and left is None:
         return _NOTHING_SAID
     is_suppressed = left is not None and _was_out(left, question.as_of)
-    fact = decisive_for(facts or NO_FACTS, question.sender)
+    fact = decisive_for(with_lapse(facts or NO_FACTS), question.sender)
     status = answer_of(fact, suppressed=is_suppressed)
-    if fact is None:
+    if fact is None or fact.status != status:
         is_erased = left is not None and (is_suppressed or not facts)
         return Said(status, None, None, is_erased=is_erased)
     position = Position(fact.version)

@@ -19,6 +19,7 @@ from ledger.api.models import History, HistoryEvent
 from ledger.api.read_model import ReadModel
 from ledger.domain.events import ConsentChanged
 from ledger.domain.ids import Position, SubjectId, Version
+from ledger.domain.signals import Evidence
 from ledger.errors import InvalidQuery, NotFound
 from ledger.reads import record_read
 from ledger.store.event_store import EventStore
@@ -90,6 +91,7 @@ class HistoryApi:
             {subject_id: Version(page[0].version - 1)}
         )
         shown = {event.position for event in page}
+        # A lapse has no evidence: nobody said it.
         sealed = [
             event
             for position, event in streams[subject_id].up_to(
@@ -98,12 +100,21 @@ class HistoryApi:
             if position in shown and isinstance(event, ConsentChanged)
         ]
         opened = await self._keyring.opened(sealed)
+        evidence = {
+            event.version: found
+            for event, (_, found) in zip(sealed, opened, strict=True)
+        }
         return [
-            event.model_copy(
-                update={"evidence": evidence, "evidence_erased": evidence is None}
-            )
-            for event, (_, evidence) in zip(page, opened, strict=True)
+            _with(event, evidence[version])
+            if (version := Version(event.version)) in evidence
+            else event
+            for event in page
         ]
+
+
+def _with(event: HistoryEvent, evidence: Evidence | None) -> HistoryEvent:
+    update = {"evidence": evidence, "evidence_erased": evidence is None}
+    return event.model_copy(update=update)
 
 
 def _limit(given: str | None) -> int:

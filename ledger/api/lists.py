@@ -66,7 +66,7 @@ _BEHIND: Final[dict[OrderKey, _Point]] = {
     "since": (datetime.max.replace(tzinfo=UTC), ""),
 }
 _EVERYTHING: Final = (Selection(COLUMNS), Selection(SENDER_COLUMNS))
-_PARTS: Final = 2  # of every statement: there are two statuses
+_PARTS: Final = 3  # of every statement: there are three statuses
 
 _QUERIES_KEPT: Final = 512
 _READS_AT_ONCE: Final = 2

@@ -21,7 +21,7 @@ from pydantic.alias_generators import to_camel
 
 from ledger.domain.classify import MatchedBy
 from ledger.domain.ids import Answer, Status
-from ledger.domain.signals import Source
+from ledger.domain.signals import LapseReason, LapseSource, Source
 
 E164 = r"^\+[1-9][0-9]{6,14}$"
 _WORD = r"^[^\x00]+$"
@@ -74,9 +74,10 @@ class SenderStatus(Shape):
 
     sender: str
     """A MessagingServiceSid or a Twilio address; `*` is every sender."""
-    status: Status
+    status: Answer
+    """`unknown` where it was `in`, and that has lapsed."""
     since: datetime
-    """When the deciding event occurred."""
+    """When the deciding event occurred: of what has lapsed, when it was said."""
     position: int
     """Position of the deciding event."""
 
@@ -86,8 +87,9 @@ class PhoneNumberSummary(Shape):
 
     phone_number: str
     """E.164, or the address as it came where it is not."""
-    status: Status
-    """`out` if it is out for any sender."""
+    status: Answer
+    """`out` if it is out for any sender; `unknown` where all that was `in` has
+    lapsed."""
     since: datetime
     """When the deciding event occurred."""
     position: int
@@ -106,10 +108,10 @@ class PhoneNumberRecord(Shape):
     phone_number: str
     """E.164, or the address as it came where it is not."""
     status: Answer
-    """`out` if it is out for any sender. Of a number that was erased, `out` if it was
-    out then, else `unknown`."""
+    """`out` if it is out for any sender; `unknown` where all that was `in` has lapsed.
+    Of a number that was erased, `out` if it was out then, else `unknown`."""
     since: datetime | None
-    """When the deciding event occurred; null where the status is `unknown`."""
+    """When the deciding event occurred; null where there is none."""
     position: int
     """Position of the number's newest event: of one that was erased, of its erasure."""
     version: int
@@ -126,10 +128,11 @@ class SenderSummary(Shape):
 
     phone_number: str
     """E.164, or the address as it came where it is not."""
-    status: Status
+    status: Answer
+    """`unknown` where it was `in`, and that has lapsed."""
     sender: str
     since: datetime
-    """When the deciding event occurred."""
+    """When the deciding event occurred: of what has lapsed, when it was said."""
     position: int
     """Position of the deciding event."""
 
@@ -139,7 +142,7 @@ class PastSummary(Shape):
 
     phone_number: str
     """E.164, or the address as it came where it is not."""
-    status: Status
+    status: Answer
     sender: str | None
     """The sender that was asked for; null where it was every sender together."""
     since: datetime | None
@@ -170,13 +173,14 @@ class DecidingEvent(Shape):
     position: int
     sender: str
     """To whom it was said."""
-    status: Status
+    status: Answer
+    """`unknown` of a lapse."""
     occurred_at: datetime
     """When the person did it."""
     recorded_at: datetime
     """When the ledger wrote it."""
-    source: Source
-    matched_by: MatchedBy
+    source: Source | LapseSource
+    matched_by: MatchedBy | LapseReason
 
 
 class PastRecord(Shape):
@@ -232,14 +236,15 @@ class HistoryEvent(Shape):
     version: int
     """Place among the number's events, from 1."""
     sender: str
-    status: Status
+    status: Answer
+    """`unknown` of a lapse: what was `in` until then is nobody's word any more."""
     previous_status: Answer
     occurred_at: datetime
     """When the person did it."""
     recorded_at: datetime
     """When the ledger wrote it."""
-    source: Source
-    matched_by: MatchedBy
+    source: Source | LapseSource
+    matched_by: MatchedBy | LapseReason
     actor: str
     """`subject`, or the API key that said so."""
     evidence: Annotated[

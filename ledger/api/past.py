@@ -23,17 +23,17 @@ from ledger.domain.consent import (
     answer_of,
     decisive_for,
     with_fact,
+    with_lapse,
 )
 from ledger.domain.ids import (
     Answer,
     PhoneNumber,
     Position,
     Sender,
-    Status,
     SubjectId,
     Version,
 )
-from ledger.domain.signals import Source
+from ledger.domain.signals import LapseReason, LapseSource, Source
 from ledger.errors import FutureMoment
 from ledger.moments import check_past
 from ledger.settings import Settings
@@ -65,13 +65,14 @@ class Said(NamedTuple):
     """One event, as far as it decides."""
 
     sender: Sender
-    status: Status
+    """``NO_SENDER`` of a lapse."""
+    status: Answer
     occurred_at: datetime
     recorded_at: datetime
     position: Position
     version: Version
-    source: Source
-    matched_by: MatchedBy
+    source: Source | LapseSource
+    matched_by: MatchedBy | LapseReason
 
     @property
     def fact(self) -> Fact:
@@ -92,7 +93,7 @@ class Told:
     """What the erasures of the number have left, where there were any."""
     erased: bool = False
     """Whether the subject itself was erased."""
-    facts: dict[Sender, Fact] = field(default_factory=dict)
+    facts: Facts = field(default_factory=dict)
     """The newest that each sender was told, for the domain's rules to decide on."""
     events: dict[Version, Said] = field(default_factory=dict)
     """The events of those facts."""
@@ -206,13 +207,15 @@ def status_at(told: Told, facts: Facts, at: datetime, sender: Sender | None) -> 
     return answer_of(decisive_for(facts, sender), suppressed=is_suppressed)
 
 
-def decided_by(told: Told, sender: Sender | None) -> Said | None:
-    """The event that decides; None where there is none, or it was erased.
+def decided_by(told: Told, sender: Sender | None, status: Answer) -> Said | None:
+    """The event that decides on ``status``; None where there is none, or it was erased.
 
     Where a sender was told nothing it is the one that says ``out`` to another.
     """
     fact = decisive_for(told.facts, sender)
-    return None if fact is None else told.events[fact.version]
+    if fact is None or fact.status != status:
+        return None
+    return told.events[fact.version]
 
 
 def ended_by(told: Told, sender: Sender | None) -> Said | None:
@@ -247,7 +250,7 @@ def _collect(told: Told, row: Sequence[Any]) -> None:
         return
     if events[0] is not None:
         said = Said(sender, *events[:7])
-        told.facts[sender] = said.fact
+        told.facts = with_lapse({**told.facts, sender: said.fact})
         told.events[said.version] = said
     for first in (7, 14):
         if events[first] is not None:

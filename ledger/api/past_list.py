@@ -23,7 +23,7 @@ from ledger.api.past import PastReader, Question, Told, decided_by, status_at
 from ledger.api.point_in_time import PARAMETERS, Moments, moments_in
 from ledger.api.query import LIMIT_DEFAULT, LIMIT_MAX, Bound, parse_query
 from ledger.api.serving import Serving
-from ledger.domain.ids import PhoneNumber, Sender, Status
+from ledger.domain.ids import Answer, PhoneNumber, Sender
 from ledger.errors import InvalidCursor, InvalidLimit, InvalidQuery, InvalidValue
 
 ALLOWED: Final = (*PARAMETERS, "status", "sender", "limit", "cursor")
@@ -39,7 +39,7 @@ class PastQuery(NamedTuple):
     """A page of the list of then."""
 
     moments: Moments
-    status: Status | None
+    status: Answer | None
     sender: Sender | None
     limit: int
     after: PhoneNumber | None
@@ -49,7 +49,7 @@ class PastRow(NamedTuple):
     """A number in that list, by the columns of a sender's list."""
 
     phone_number: PhoneNumber
-    status: Status
+    status: Answer
     sender: Sender | None
     since: datetime | None
     position: int | None
@@ -134,9 +134,9 @@ def _row(told: Told, question: Question) -> PastRow | None:
     if sender is not None and sender not in told.facts:
         return None  # As in the list of now: who said nothing to it is not in it.
     status = status_at(told, told.facts, as_of, sender)
-    if status == "unknown":
+    said = decided_by(told, sender, status)
+    if status == "unknown" and said is None:
         return None
-    said = decided_by(told, sender)
     if said is None:
         return PastRow(number, status, sender, None, None)
     return PastRow(number, status, sender, said.occurred_at, said.position)
@@ -151,12 +151,12 @@ def _page(asked: Asked, rows: Sequence[PastRow], after: PhoneNumber | None) -> P
     return written(asked, body, None if after is None else _cursor(after))
 
 
-def _status(given: str | None) -> Status | None:
+def _status(given: str | None) -> Answer | None:
     match given:
-        case None | "in" | "out":
+        case None | "in" | "out" | "unknown":
             return given
         case _:
-            raise InvalidValue("status is in or out")
+            raise InvalidValue("status is in, out or unknown")
 
 
 def _limit(given: str) -> int:

@@ -124,6 +124,8 @@ def status_for_sender(record: PhoneNumberRecord, sender: Sender) -> SenderRecord
         for row in record.senders
     }
     fact = deciding(facts, sender)
+    if fact is not None and fact.status == "unknown":
+        fact = None
     said = status_for(facts, sender)
     status = status_for(facts, sender, suppressed=record.suppressed)
     return SenderRecord(

@@ -19,7 +19,14 @@ from ledger.api.past import (
     ended_by,
     status_at,
 )
-from ledger.domain.ids import PhoneNumber, Sender, is_e164
+from ledger.domain.consent import deciding
+from ledger.domain.ids import (
+    EVERY_SENDER,
+    NO_SENDER,
+    PhoneNumber,
+    Sender,
+    is_e164,
+)
 from ledger.errors import InvalidQuery, NotFound
 from ledger.moments import parse_moment, parse_zone
 
@@ -72,16 +79,17 @@ async def past_record(
     if not (is_e164(number) or told.left or told.facts or told.following):
         raise NotFound("no such address was ever seen; write a number as +14155550100")
     facts = told.facts
+    status = status_at(told, facts, as_of, sender)
     record: dict[str, object] = {
         "phoneNumber": number,
         "sender": sender,
-        "status": status_at(told, facts, as_of, sender),
+        "status": status,
         "asOf": as_of,
         "knownAt": known_at,
         "position": told.reached,
-        "decidedBy": _event(decided_by(told, sender)),
+        "decidedBy": _event(decided_by(told, sender, status)),
         "endedBy": _event(ended_by(told, sender)),
-        "senders": [_sender(told, one) for one in sorted(facts)],
+        "senders": [_sender(told, one) for one in sorted(facts) if one != NO_SENDER],
     }
     if told.left is not None and not facts and not told.following:
         record["erased"] = True
@@ -93,7 +101,7 @@ def _event(said: Said | None) -> dict[str, object] | None:
         return None
     return {
         "position": said.position,
-        "sender": said.sender,
+        "sender": said.sender or EVERY_SENDER,
         "status": said.status,
         "occurredAt": said.occurred_at,
         "recordedAt": said.recorded_at,
@@ -103,11 +111,11 @@ def _event(said: Said | None) -> dict[str, object] | None:
 
 
 def _sender(told: Told, sender: Sender) -> dict[str, object]:
-    decided = decided_by(told, sender)
-    assert decided is not None, "who was told something has a fact"  # noqa: S101
+    fact = deciding(told.facts, sender)
+    assert fact is not None, "who was told something has a fact"  # noqa: S101
     return {
         "sender": sender,
-        "status": decided.status,
-        "since": decided.occurred_at,
-        "position": decided.position,
+        "status": fact.status,
+        "since": fact.occurred_at,
+        "position": told.events[fact.version].position,
     }

@@ -23,7 +23,7 @@ import orjson
 
 from ledger import errors
 from ledger.api.formats import Selection, parse_selection, parse_time
-from ledger.domain.ids import Sender, Status
+from ledger.domain.ids import Answer, Sender
 
 OrderKey = Literal["phoneNumber", "position", "since"]
 Value: TypeAlias = str | int | datetime
@@ -35,7 +35,7 @@ LIMIT_DEFAULT: Final = 100
 LIMIT_MAX: Final = 1_000
 OFFSET_MAX: Final = 10_000
 
-_STATUSES: Final[tuple[Status, ...]] = ("in", "out")
+_STATUSES: Final[tuple[Answer, ...]] = ("in", "out", "unknown")
 _ORDER_KEYS: Final[tuple[OrderKey, ...]] = ("phoneNumber", "position", "since")
 _RANGE: Final = ("eq", "gt", "ge", "lt", "le")
 _SERVED: Final = (*_RANGE, "ne", "sw")
@@ -87,7 +87,7 @@ class ListQuery:
     ``excluded`` holds at most ``PARTS_MAX`` numbers. With ``after``, ``offset`` is 0.
     """
 
-    statuses: tuple[tuple[Status, ...], ...]
+    statuses: tuple[tuple[Answer, ...], ...]
     sender: Sender | None
     order_by: OrderKey
     descending: bool
@@ -213,7 +213,9 @@ def _value(attribute: str, text: str) -> Value:
         case "string" if attribute != "status" or text in _STATUSES:
             # A plus sign that was not sent as %2B has become a space.
             return re.sub("^ (?=[0-9])", "+", text)
-    wanted = "in or out" if attribute == "status" else "a whole number, such as 12"
+    wanted = (
+        "in, out or unknown" if attribute == "status" else "a whole number, such as 12"
+    )
     raise errors.InvalidValue(f"{attribute} is {wanted}, not {shown(text)}")
 
 
@@ -232,7 +234,7 @@ def _ends(conditions: list[tuple[str, Value]]) -> tuple[Bound | None, Bound | No
 
 def _groups(
     conditions: list[tuple[str, Value]], *, descending: bool | None
-) -> tuple[tuple[Status, ...], ...]:
+) -> tuple[tuple[Answer, ...], ...]:
     """The statuses that are asked for, apart from each other if sorted by."""
     asked = [(value, operator == "eq") for operator, value in conditions]
     statuses = [s for s in _STATUSES if all((s == v) == same for v, same in asked)]

@@ -14,6 +14,8 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
+import asyncpg
+
 from ledger.api.models import (
     HistoryEvent,
     PhoneNumberRecord,
@@ -21,7 +23,15 @@ from ledger.api.models import (
     SenderStatus,
 )
 from ledger.api.serving import Serving
-from ledger.domain.ids import Answer, PhoneNumber, Position, Status, SubjectId, Version
+from ledger.domain.ids import (
+    EVERY_SENDER,
+    NO_SENDER,
+    Answer,
+    PhoneNumber,
+    Position,
+    SubjectId,
+    Version,
+)
 from ledger.errors import NotYetProjected
 from ledger.settings import Settings
 from ledger.store.batcher import Batcher
@@ -136,7 +146,7 @@ class ReadModel:
                 )
             if not rows[0]["erased"]:
                 break
-        events = [HistoryEvent(**row) for row in rows if row["position"]]
+        events = [_event(row) for row in rows if row["position"]]
         is_erased = generation > 0 and after == 0 and not events
         return Told(subject_id, events, is_erased)
 
@@ -226,7 +236,7 @@ def _collect(
     row: Sequence[Any],
 ) -> None:
     """One more sender of a number."""
-    _, status, since, position, version, *sender = row
+    _, status, since, position, version, *said = row
     record = records.get(number)
     if record is None:
         record = records[number] = PhoneNumberRecord(
@@ -237,7 +247,13 @@ def _collect(
             version=version,
             senders=[],
         )
-    record.senders.append(_sender(*sender))
+    if said[0] != NO_SENDER:
+        record.senders.append(_sender(*said))
+
+
+def _event(row: asyncpg.Record) -> HistoryEvent:
+    """An event; a lapse is of every sender."""
+    return HistoryEvent(**{**row, "sender": row["sender"] or EVERY_SENDER})
 
 
 def _answer(
@@ -247,7 +263,11 @@ def _answer(
         return record
     if record is None:
         return _erased(number, past)
-    return record.model_copy(update={"suppressed": past.status == "out"})
+    update: dict[str, object] = {"suppressed": past.status == "out"}
+    if past.status == "out" and record.status == "unknown":
+        # What was said since has lapsed, and what was said before stands.
+        update |= {"status": "out", "since": past.since}
+    return record.model_copy(update=update)
 
 
 def _erased(number: PhoneNumber, past: Past) -> PhoneNumberRecord:
@@ -265,7 +285,7 @@ def _erased(number: PhoneNumber, past: Past) -> PhoneNumberRecord:
 
 
 def _sender(
-    sender: str, status: Status, since: datetime, position: int
+    sender: str, status: Answer, since: datetime, position: int
 ) -> SenderStatus:
     return SenderStatus(sender=sender, status=status, since=since, position=position)
 

@@ -46,6 +46,7 @@ def _count(story: Story) -> str:
 
 
 _WHAT: Final = {
+    "ConsentLapsed": "every consent has lapsed: the number may be another person's",
     "SubjectErased": "erased",
     "HoldPlaced": "a legal hold was placed",
     "HoldReleased": "the legal hold was released",

@@ -4,7 +4,10 @@
 ``overall`` answer. The write side, both projections and every audit use these four, so
 there is one place where a rule can be wrong. The subtle part is that *newest* means
 greatest (occurred at, version): an import may bring an older fact than those known,
-which changes what was true then and not what is true now.
+which changes what was true then and not what is true now. A lapse is no fact of a
+sender's: it stands under ``NO_SENDER``, and makes every ``in`` of before it
+``unknown``, in whatever order the two become known. Such a fact keeps its time, by
+which it is newer or older than others.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -16,6 +19,7 @@ from typing import Final, NamedTuple
 from ledger.domain.classify import MatchedBy
 from ledger.domain.events import (
     ConsentChanged,
+    ConsentLapsed,
     HoldPlaced,
     HoldReleased,
     LedgerEvent,
@@ -23,6 +27,7 @@ from ledger.domain.events import (
 )
 from ledger.domain.ids import (
     EVERY_SENDER,
+    NO_SENDER,
     Answer,
     PhoneNumber,
     Sender,
@@ -40,7 +45,8 @@ class Fact(NamedTuple):
 
     occurred_at: datetime
     version: Version
-    status: Status
+    status: Answer
+    """``unknown`` where it was ``in``, and has lapsed; and of the lapse itself."""
 
 
 Facts = Mapping[Sender, Fact]
@@ -98,6 +104,9 @@ def evolve(subject: Subject, event: LedgerEvent) -> Subject:
             fact = Fact(occurred_at, version, status)
             facts = with_fact(subject.facts, event.sender, fact)
             return replace(subject, version=version, facts=facts)
+        case ConsentLapsed(occurred_at=occurred_at, version=version):
+            facts = with_fact(subject.facts, *lapse(occurred_at, version))
+            return replace(subject, version=version, facts=facts)
         case SubjectErased():
             return replace(
                 subject,
@@ -116,7 +125,10 @@ def evolve(subject: Subject, event: LedgerEvent) -> Subject:
 
 
 def facts_as_of(
-    changes: Iterable[ConsentChanged], *, as_of: datetime, known_at: datetime
+    changes: Iterable[ConsentChanged | ConsentLapsed],
+    *,
+    as_of: datetime,
+    known_at: datetime,
 ) -> Facts:
     """What was so at ``as_of``, by what had been recorded at ``known_at``.
 
@@ -124,10 +136,25 @@ def facts_as_of(
     order of ``changes``, which are one subject's, does not matter.
     """
     return newest_facts(
-        (change.sender, Fact(change.occurred_at, change.version, change.status))
+        fact_of(change)
         for change in changes
         if change.occurred_at <= as_of and change.recorded_at <= known_at
     )
+
+
+def fact_of(
+    event: ConsentChanged | ConsentLapsed, version: Version | None = None
+) -> tuple[Sender, Fact]:
+    """What an event adds to the facts; with another order in place of its version."""
+    place = event.version if version is None else version
+    if isinstance(event, ConsentLapsed):
+        return lapse(event.occurred_at, place)
+    return event.sender, Fact(event.occurred_at, place, event.status)
+
+
+def lapse(occurred_at: datetime, version: Version) -> tuple[Sender, Fact]:
+    """A lapse, as it stands among the facts."""
+    return NO_SENDER, Fact(occurred_at, version, "unknown")
 
 
 def _out_since(subject: Subject) -> datetime | None:
@@ -144,7 +171,21 @@ def with_fact(facts: Facts, sender: Sender, fact: Fact) -> Facts:
     known = facts.get(sender)
     if known is not None and known > fact:
         return facts
-    return {**facts, sender: fact}
+    more = {**facts, sender: fact}
+    return with_lapse(more) if NO_SENDER in more else more
+
+
+def with_lapse(facts: Facts) -> Facts:
+    """The same where there is no lapse; else what was ``in`` by then is ``unknown``."""
+    lapsed = facts.get(NO_SENDER)
+    if lapsed is None:
+        return facts
+    return {
+        sender: fact._replace(status="unknown")
+        if fact.status == "in" and fact < lapsed
+        else fact
+        for sender, fact in facts.items()
+    }
 
 
 def newest_facts(said: Iterable[tuple[Sender, Fact]]) -> Facts:
@@ -154,7 +195,7 @@ def newest_facts(said: Iterable[tuple[Sender, Fact]]) -> Facts:
         known = newest.get(sender)
         if known is None or known <= fact:
             newest[sender] = fact
-    return newest
+    return with_lapse(newest)
 
 
 def decide(subject: Subject, signal: Signal) -> list[Proposal]:
@@ -210,6 +251,11 @@ def assume(subject: Subject, proposal: Proposal) -> Subject:
     return replace(subject, version=proposal.version, facts=facts)
 
 
+def is_lapsing(facts: Facts, at: datetime) -> bool:
+    """Whether something is ``in`` that a lapse at that time would end."""
+    return any(f.status == "in" and f.occurred_at <= at for f in facts.values())
+
+
 def deciding(facts: Facts, sender: Sender) -> Fact | None:
     """The newest fact addressed to ``sender`` or to every sender, if there is one."""
     own, every = facts.get(sender), facts.get(EVERY_SENDER)
@@ -218,19 +264,29 @@ def deciding(facts: Facts, sender: Sender) -> Fact | None:
     return max(own, every)
 
 
+def settled(facts: Facts) -> Facts:
+    """Each sender with the fact that decides for it, and the lapse if there is one.
+
+    Folding onto these gives the same as folding onto each sender's own.
+    """
+    return {
+        sender: fact
+        if sender == NO_SENDER
+        else max(fact, facts.get(EVERY_SENDER, fact))
+        for sender, fact in facts.items()
+    }
+
+
 def status_for(facts: Facts, sender: Sender, *, suppressed: bool = False) -> Answer:
     """Whether ``sender`` may text: the deciding fact's status.
 
-    Without one: ``out`` where the number is out for some other sender, or was before it
-    was erased (doubt is a no), else ``unknown``. Consent given to one sender is not
-    consent for another.
+    Without one, or where it has lapsed: ``out`` where the number is out for some other
+    sender, or was before it was erased (doubt is a no), else ``unknown``. Consent given
+    to one sender is not consent for another.
     """
     if not facts:
         return "out" if suppressed else "unknown"
-    fact = deciding(facts, sender)
-    if fact is not None:
-        return fact.status
-    return "out" if suppressed or overall(facts) == "out" else "unknown"
+    return answer_of(decisive_for(facts, sender), suppressed=suppressed)
 
 
 def overall(facts: Facts) -> Answer:
@@ -240,18 +296,22 @@ def overall(facts: Facts) -> Answer:
 
 
 def overall_deciding(facts: Facts) -> Fact | None:
-    """The newest fact among those that make the overall status what it is."""
+    """The newest fact among those that make the overall status what it is.
+
+    Where all that was ``in`` has lapsed, the lapse.
+    """
     every = facts.get(EVERY_SENDER)
-    latest: Collection[Fact] = facts.values()
+    latest: Collection[Fact] = [f for s, f in facts.items() if s != NO_SENDER]
     if every is not None:
         latest = [max(fact, every) for fact in latest]
     outs = [fact for fact in latest if fact.status == "out"]
-    return max(outs or latest, default=None)
+    ins = [fact for fact in latest if fact.status == "in"]
+    return max(outs or ins, default=facts.get(NO_SENDER) if latest else None)
 
 
 def answer_of(fact: Fact | None, *, suppressed: bool = False) -> Answer:
     """What ``decisive_for`` answers with; ``suppressed`` as for ``status_for``."""
-    if fact is not None:
+    if fact is not None and fact.status != "unknown":
         return fact.status
     return "out" if suppressed else "unknown"
 
@@ -259,12 +319,16 @@ def answer_of(fact: Fact | None, *, suppressed: bool = False) -> Answer:
 def decisive_for(facts: Facts, sender: Sender | None) -> Fact | None:
     """The fact that makes a status what it is: for ``sender``, or, with None, overall.
 
-    Where a sender was told nothing it is the one that says ``out`` to another. None
-    where no fact does.
+    Where a sender was told nothing, or what it was told has lapsed, it is the one that
+    says ``out`` to another; else the lapse, where that is the reason. None where no
+    fact does.
     """
-    fact = deciding(facts, sender) if sender else overall_deciding(facts)
-    if fact is None:
-        fact = overall_deciding(facts)
-        if fact is None or fact.status == "in":
-            return None
-    return fact
+    if sender is None:
+        return overall_deciding(facts)
+    fact = deciding(facts, sender)
+    if fact is not None and fact.status != "unknown":
+        return fact
+    other = overall_deciding(facts)
+    if other is not None and other.status == "out":
+        return other
+    return None if fact is None else facts.get(NO_SENDER)

@@ -23,7 +23,7 @@ from ledger.domain.ids import (
     SubjectId,
     Version,
 )
-from ledger.domain.signals import Evidence, Source
+from ledger.domain.signals import Evidence, LapseReason, LapseSource, Source
 
 if TYPE_CHECKING:
     from ledger.domain.consent import Subject
@@ -75,6 +75,21 @@ class ConsentChanged(LedgerEvent):
     actor: str
     phone_number: PhoneNumber | Sealed
     evidence: Evidence | Sealed
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConsentLapsed(LedgerEvent):
+    """Whoever has the number may be another person: what was ``in`` is ``unknown``.
+
+    For every sender, and for what had occurred by then. Every ``out`` stays: nobody has
+    taken it back. It is no word of a person's, so it is not a ``ConsentChanged``.
+    """
+
+    previous_status: Answer
+    """The overall status just before, as the ledger then knew it."""
+    source: LapseSource
+    matched_by: LapseReason
+    actor: str
 
 
 @dataclass(frozen=True, kw_only=True)

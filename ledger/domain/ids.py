@@ -38,6 +38,8 @@ Status = Literal["in", "out"]
 Answer = Literal["in", "out", "unknown"]
 
 EVERY_SENDER: Final = Sender("*")
+NO_SENDER: Final = Sender("")
+"""Where a lapse stands among what senders were told: it was said to none of them."""
 
 _E164 = re.compile(r"\+[1-9][0-9]{6,14}", re.ASCII)
 _CHANNEL = re.compile(r"^[a-z]+:", re.ASCII)

@@ -12,6 +12,8 @@ from ledger.domain.classify import MatchedBy
 from ledger.domain.ids import PhoneNumber, Sender, Status, Version
 
 Source = Literal["twilio.inbound", "twilio.status", "twilio.import", "api", "import"]
+LapseSource = Literal["twilio.deactivations"]
+LapseReason = Literal["deactivated"]
 Evidence = Mapping[str, object]
 
 

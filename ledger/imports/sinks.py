@@ -11,7 +11,13 @@ from datetime import UTC, datetime, time
 from typing import Final, Generic, NamedTuple, TypeVar
 
 from ledger.command_handler import CommandHandler, Receipt
-from ledger.domain.consent import Subject, assume, decide, overall
+from ledger.domain.consent import (
+    Subject,
+    answer_of,
+    assume,
+    decide,
+    overall_deciding,
+)
 from ledger.domain.events import ConsentChanged
 from ledger.domain.ids import PhoneNumber, Position, Sender, Status, SubjectId
 from ledger.domain.signals import Signal
@@ -258,9 +264,8 @@ class _Expected(NamedTuple):
 
 
 def _overall(subject: Subject) -> str:
-    if subject.suppressed and not subject.facts:
-        return "out"
-    return overall(subject.facts)
+    fact = overall_deciding(subject.facts)
+    return answer_of(fact, suppressed=subject.suppressed)
 
 
 def _with(turned: Turned, expected: _Expected) -> Turned:

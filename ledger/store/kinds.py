@@ -17,6 +17,7 @@ from eventsourcing.utils import TopicError, get_topic
 from ledger.domain.events import (
     ConsentChanged,
     ConsentChecked,
+    ConsentLapsed,
     EvidenceErased,
     HoldPlaced,
     HoldReleased,
@@ -34,6 +35,7 @@ CLASSES: Final[tuple[type[LedgerEvent], ...]] = (
     EvidenceErased,
     ConsentChecked,
     ProjectionSwitched,
+    ConsentLapsed,
 )
 KINDS: Final[Mapping[str, type[LedgerEvent]]] = {
     get_topic(kind): kind for kind in CLASSES

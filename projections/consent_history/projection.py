@@ -1,4 +1,4 @@
-"""Every consent event of every subject, in order, with both times.
+"""Every consent event of every subject, and every lapse, in order, with both times.
 
 Never holds a number or evidence: personal data is kept once, sealed, in the event, and
 the API opens it there for auditors.
@@ -8,8 +8,10 @@ from collections.abc import Collection, Iterable, Sequence
 from struct import Struct
 from typing import Final
 
-from ledger.domain.events import ConsentChanged
+from ledger.domain.consent import fact_of
+from ledger.domain.events import ConsentChanged, ConsentLapsed
 from ledger.domain.ids import SubjectId
+from ledger.store.codec import RecordedEvent
 from ledger.store.database import Connection
 from ledger.store.said import WORDS_MAX, Words
 from ledger.store.statements import at_versions, between, statement
@@ -101,27 +103,15 @@ class ConsentHistory:
         await connection.execute(self._at(_DROP_INDEXES))
 
     async def apply(self, connection: Connection, batch: Batch) -> None:
-        """Add a row for each consent event, but of who is erased in the same batch.
+        """Add a row for each such event, but of who is erased in the same batch.
 
         By COPY: an INSERT of arrays costs asyncpg a look at the type of every value.
         """
         rows = [
-            (
-                event.originator_id,
-                position,
-                event.originator_version,
-                event.sender,
-                event.status,
-                event.previous_status,
-                event.occurred_at,
-                event.timestamp,
-                event.source,
-                event.matched_by,
-                event.actor,
-            )
-            for position, event in batch.events
-            if isinstance(event, ConsentChanged)
-            and event.originator_id not in batch.erased
+            row
+            for recorded in batch.events
+            if recorded.event.originator_id not in batch.erased
+            and (row := _row(recorded))
         ]
         await connection.copy_records_to_table(
             f"consent_history_v{self.version}", records=rows, columns=_COLUMNS
@@ -131,24 +121,7 @@ class ConsentHistory:
 
     def rows_of(self, person: Person) -> Iterable[Sequence[Row]]:
         """Everything that somebody said."""
-        said: list[Row] = [
-            (
-                event.originator_id,
-                position,
-                event.originator_version,
-                event.sender,
-                event.status,
-                event.previous_status,
-                event.occurred_at,
-                event.timestamp,
-                event.source,
-                event.matched_by,
-                event.actor,
-            )
-            for position, event in person.events
-            if isinstance(event, ConsentChanged)
-        ]
-        return (said,)
+        return ([row for recorded in person.events if (row := _row(recorded))],)
 
     def copied(self, people: Iterable[Heard]) -> Sequence[bytes] | None:
         """Everything that they said, in the columns of this shape."""
@@ -178,3 +151,24 @@ class ConsentHistory:
             self._words.clear()
         kept = self._words[words] = before, after
         return kept
+
+
+def _row(recorded: RecordedEvent) -> Row | None:
+    """A consent, or a lapse, which was said to no sender; None of anything else."""
+    position, event = recorded
+    if not isinstance(event, ConsentChanged | ConsentLapsed):
+        return None
+    sender, (_, _, status) = fact_of(event)
+    return (
+        event.originator_id,
+        position,
+        event.originator_version,
+        sender,
+        status,
+        event.previous_status,
+        event.occurred_at,
+        event.timestamp,
+        event.source,
+        event.matched_by,
+        event.actor,
+    )

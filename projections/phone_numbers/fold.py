@@ -8,9 +8,16 @@ from collections.abc import Iterable
 from struct import Struct
 from typing import Final
 
-from ledger.domain.consent import Fact, Facts, deciding, newest_facts, overall_deciding
-from ledger.domain.events import ConsentChanged
-from ledger.domain.ids import EVERY_SENDER, Status
+from ledger.domain.consent import (
+    Fact,
+    Facts,
+    fact_of,
+    newest_facts,
+    overall_deciding,
+    settled,
+)
+from ledger.domain.events import ConsentChanged, ConsentLapsed
+from ledger.domain.ids import EVERY_SENDER, Answer
 from ledger.store.statements import statement
 from projections.copying import microseconds, text
 from projections.projection import Heard, Person, Row, Table
@@ -48,7 +55,7 @@ SENDERS: Final = Table(
 _SUBJECT: Final = Struct(">hi16s").pack
 _NUMBER_REST: Final = Struct(">iqiqiqiq").pack
 _SENDER_REST: Final = Struct(">iqiqiq").pack
-_STATUS: Final[dict[Status, bytes]] = {"in": text("in"), "out": text("out")}
+_STATUS: Final[dict[Answer, bytes]] = {"in": text("in"), "out": text("out")}
 
 
 def rows_of(person: Person) -> tuple[list[Row], list[Row]]:
@@ -56,12 +63,9 @@ def rows_of(person: Person) -> tuple[list[Row], list[Row]]:
     said = [
         (position, event)
         for position, event in person.events
-        if isinstance(event, ConsentChanged)
+        if isinstance(event, ConsentChanged | ConsentLapsed)
     ]
-    facts = newest_facts(
-        (event.sender, Fact(event.occurred_at, event.version, event.status))
-        for _, event in said
-    )
+    facts = newest_facts(fact_of(event) for _, event in said)
     positions = {event.version: position for position, event in said}
     facts, decisive = _decided(facts)
     if decisive is None:
@@ -137,5 +141,5 @@ def _decided(facts: Facts) -> tuple[Facts, Fact | None]:
         [fact] = facts.values()
         return facts, fact
     if EVERY_SENDER in facts:
-        facts = {s: f for s in facts if (f := deciding(facts, s))}
+        facts = settled(facts)
     return facts, overall_deciding(facts)

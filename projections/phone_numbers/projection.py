@@ -3,14 +3,22 @@
 The rules are the domain's own functions, so this table cannot disagree with a fold of
 the events. Never decides anything itself. The subtle part: a row holds the fact that
 *decides* for its sender, its own or one for every sender; since newest wins, folding
-onto deciding facts gives the same as folding onto each sender's own.
+onto deciding facts gives the same as folding onto each sender's own. What has lapsed
+keeps the time at which it was said, and the lapse has a row of its own.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ledger.domain.consent import Fact, Facts, deciding, overall_deciding, with_fact
-from ledger.domain.events import ConsentChanged
+from ledger.domain.consent import (
+    Fact,
+    Facts,
+    fact_of,
+    overall_deciding,
+    settled,
+    with_fact,
+)
+from ledger.domain.events import ConsentChanged, ConsentLapsed
 from ledger.domain.ids import EVERY_SENDER, PhoneNumber, Position, SubjectId, Version
 from ledger.store.codec import RecordedEvent
 from ledger.store.database import Connection
@@ -49,18 +57,16 @@ class _Subject:
     positions: dict[Version, Position] = field(default_factory=dict)
 
     def fold(self, stream: Sequence[RecordedEvent]) -> None:
-        """The events that follow, of which only consents are facts.
+        """The events that follow, of which only consents and lapses are facts.
 
         At the end each sender's fact is the one that decides for it, as its own does.
         """
         for position, event in stream:
-            if isinstance(event, ConsentChanged):
-                version = Version(event.originator_version)
-                fact = Fact(event.occurred_at, version, event.status)
-                self.facts = with_fact(self.facts, event.sender, fact)
-                self.positions[version] = position
+            if isinstance(event, ConsentChanged | ConsentLapsed):
+                self.facts = with_fact(self.facts, *fact_of(event))
+                self.positions[event.version] = position
         if EVERY_SENDER in self.facts:
-            self.facts = {s: f for s in self.facts if (f := deciding(self.facts, s))}
+            self.facts = settled(self.facts)
 
 
 _Streams = Mapping[SubjectId, Sequence[RecordedEvent]]

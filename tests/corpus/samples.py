@@ -14,6 +14,7 @@ from uuid import UUID
 from ledger.domain.events import (
     ConsentChanged,
     ConsentChecked,
+    ConsentLapsed,
     EvidenceErased,
     HoldPlaced,
     HoldReleased,
@@ -71,6 +72,11 @@ def consent(number: int, version: int, then: Answer, **fields: Any) -> Sample:
 BY_API: Final = {"source": "api", "matched_by": "explicit", "actor": "key:crm"}
 IMPORTED: Final = {"source": "import", "matched_by": "explicit", "actor": "cli:office"}
 WHY: Final = {"reason": "asked by letter ✉", "actor": "key:dpo"}
+LISTED: Final = {
+    "source": "twilio.deactivations",
+    "matched_by": "deactivated",
+    "actor": "cli:cron",
+}
 
 GROUPS: Final[Mapping[str, Sequence[Sample]]] = {
     "ConsentChanged.v1": [
@@ -210,6 +216,33 @@ GROUPS: Final[Mapping[str, Sequence[Sample]]] = {
                 "actor": "cli:ann",
             },
             "unknown",
+        ),
+    ],
+    "ConsentChanged.v1.beforeALapse": [
+        consent(13, 1, "in", status="in", sender=SERVICE, **BY_API),
+        consent(14, 1, "out"),
+        consent(14, 2, "out", status="in", sender=SERVICE, **BY_API),
+        consent(15, 1, "in", status="in"),
+    ],
+    "ConsentLapsed.v1": [
+        # Of who is in, of who is out for another sender; of before the consent.
+        Sample(
+            ConsentLapsed,
+            subject(13),
+            2,
+            {"previous_status": "in", **LISTED},
+            "unknown",
+        ),
+        Sample(
+            ConsentLapsed, subject(14), 3, {"previous_status": "out", **LISTED}, "out"
+        ),
+        Sample(
+            ConsentLapsed,
+            subject(15),
+            2,
+            {"previous_status": "unknown", **LISTED},
+            "in",
+            LONG_AGO,
         ),
     ],
 }

@@ -52,14 +52,22 @@ def erased() -> list[Kept]:
     return [event for event in CORPUS if event.kind == "SubjectErased"]
 
 
-def consents() -> list[Kept]:
-    """What people said who are not erased."""
+def told() -> list[Kept]:
+    """What people said who are not erased, and what has lapsed of it."""
     gone = {event.row.originator_id for event in erased()}
     return [
         event
         for event in CORPUS
-        if event.kind == "ConsentChanged" and event.row.originator_id not in gone
+        if event.kind in {"ConsentChanged", "ConsentLapsed"}
+        and event.row.originator_id not in gone
     ]
+
+
+def of_history(event: Kept, name: str) -> Any:
+    """What the history has of it; a lapse is to no sender, and makes unknown."""
+    if event.kind == "ConsentLapsed" and name in {"sender", "status"}:
+        return {"sender": "", "status": "unknown"}[name]
+    return meant_now(event, name)
 
 
 def shown(value: Any) -> Any:
@@ -76,9 +84,13 @@ async def test_each_number_says_what_it_said(
     rows = await connection.fetch(
         "SELECT subject_id, phone_number, status FROM phone_numbers_v1"
     )
-    newest = {event.row.originator_id: event for event in consents()}
+    people = {event.row.originator_id: event.meant for event in told()[::-1]}
     assert {row[0]: (row[1], row[2]) for row in rows} == {
-        id_: (event.meant["phone_number"], event.then) for id_, event in newest.items()
+        event.row.originator_id: (
+            people[event.row.originator_id]["phone_number"],
+            event.then,
+        )
+        for event in told()
     }
 
 
@@ -93,6 +105,6 @@ async def test_the_history_holds_what_was_said(
         "source, matched_by, actor FROM consent_history_v1 ORDER BY position"
     )
     assert [tuple(map(shown, row)) for row in rows] == [
-        (event.row.notification_id, *(meant_now(event, name) for name in HISTORY))
-        for event in consents()
+        (event.row.notification_id, *(of_history(event, name) for name in HISTORY))
+        for event in told()
     ]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from list_rows import NumberRow, SenderRow, at, put_numbers, put_senders
 from yarl import URL
 
-from ledger.domain.ids import Status
+from ledger.domain.ids import Answer
 from ledger.store.database import Connection
 
 Key = Literal["phoneNumber", "since", "position"]
@@ -25,7 +25,7 @@ FIELDS: dict[Key, str] = {
     "since": "since",
     "position": "position",
 }
-STATUSES: list[Status] = ["in", "out"]
+STATUSES: list[Answer] = ["in", "out", "unknown"]
 OPERATORS = ["=", "=gt=", "=ge=", "=lt=", "=le="]
 NUMBERS = [
     *(f"+1415555{i:04}" for i in range(8)),
@@ -54,7 +54,7 @@ class Wanted:
     key: Key
     descending: bool
     by_status: str = ""
-    status: Status | None = None
+    status: Answer | None = None
     bounds: list[tuple[str, Value]] = field(default_factory=list)
     excluded: list[str] = field(default_factory=list)
     updated_since: datetime | None = None

@@ -19,7 +19,7 @@ NOT_UNDERSTOOD = [
     ("asOf=yesterday", "invalid_moment"),
     ("asOf=2999-01-01", "future_moment"),
     ("asOf=2020-01-01&tz=x", "unknown_time_zone"),
-    ("asOf=2020-01-01&status=unknown", "invalid_value"),
+    ("asOf=2020-01-01&status=maybe", "invalid_value"),
     ("asOf=2020-01-01&limit=0", "invalid_limit"),
     ("asOf=2020-01-01&limit=1001", "invalid_limit"),
     ("asOf=2020-01-01&limit=%D9%A1", "invalid_limit"),

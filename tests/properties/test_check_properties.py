@@ -19,8 +19,15 @@ from ledger.api.phone_numbers import status_for_sender
 from ledger.api.point_in_time import Moments, past_record
 from ledger.api.read_model import ReadModel
 from ledger.api.serving import Serving
-from ledger.domain.consent import NO_FACTS, Fact, deciding, with_fact
-from ledger.domain.ids import Answer, PhoneNumber, Position, Sender, Status, Version
+from ledger.domain.consent import NO_FACTS, Fact, settled, with_fact
+from ledger.domain.ids import (
+    NO_SENDER,
+    Answer,
+    PhoneNumber,
+    Position,
+    Sender,
+    Version,
+)
 from ledger.store.database import Pool, open_pool
 from ledger.store.keyring import Keyring
 from ledger.store.subscription import Doorbell
@@ -28,6 +35,10 @@ from ledger.store.subscription import Doorbell
 START = datetime(2026, 1, 1, tzinfo=UTC)
 MINUTES = 8
 SENDERS = (Sender("MG1"), Sender("MG2"), Sender("*"))
+STATUSES: list[tuple[Sender, Answer]] = [
+    *((sender, status) for sender in SENDERS for status in ("in", "in", "out")),
+    *((NO_SENDER, "unknown"), (NO_SENDER, "unknown")),
+]
 ASKED = (None, *SENDERS, Sender("MG-stranger"))
 _numbers = count(1)
 
@@ -36,7 +47,8 @@ class Event(NamedTuple):
     """What was said, when, and in which minute it was recorded."""
 
     sender: Sender
-    status: Status
+    """Empty where the number changed hands."""
+    status: Answer
     occurred: int
     recorded: int
 
@@ -62,8 +74,7 @@ def lives(draw: st.DrawFn) -> Life:
     )
     events = [
         Event(
-            draw(st.sampled_from(SENDERS)),
-            draw(st.sampled_from(("in", "out"))),
+            *draw(st.sampled_from(STATUSES)),
             draw(st.integers(0, recorded)),
             recorded,
         )
@@ -111,8 +122,7 @@ class Ledger:
                 *(subject_id, number, sender, fact.status, fact.occurred_at),
                 *(fact.version, fact.version),
             )
-            for sender in facts
-            if (fact := deciding(facts, sender))
+            for sender, fact in settled(facts).items()
         ]
         async with self.pool.acquire() as connection:
             for table, rows in (

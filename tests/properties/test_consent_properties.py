@@ -8,13 +8,21 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
-from builders import consent_changed, signal
+from builders import consent_changed, consent_lapsed, signal
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ledger.domain import consent
-from ledger.domain.consent import Fact, Facts, Subject, deciding, evolve, nobody
-from ledger.domain.ids import Answer, Sender, Status, SubjectId, Version
+from ledger.domain.consent import (
+    Fact,
+    Facts,
+    Subject,
+    deciding,
+    evolve,
+    nobody,
+    settled,
+)
+from ledger.domain.ids import NO_SENDER, Answer, Sender, Status, SubjectId, Version
 from ledger.domain.signals import Signal
 
 SUBJECT = SubjectId(UUID(int=1))
@@ -27,10 +35,10 @@ ASKED = (*SENDERS, STRANGER)
 
 
 class Said(NamedTuple):
-    """One thing that a person said."""
+    """One thing that a person said; or, to no sender, that the number changed hands."""
 
     sender: Sender
-    status: Status
+    status: Answer
     second: int
 
     @property
@@ -40,21 +48,27 @@ class Said(NamedTuple):
 
 
 statuses: st.SearchStrategy[Status] = st.sampled_from(("in", "out"))
-said = st.builds(Said, st.sampled_from(SENDERS), statuses, st.integers(0, 12))
-histories = st.lists(said, max_size=10)
-without_ties = st.lists(said, max_size=10, unique_by=lambda each: each.second)
+seconds = st.integers(0, 12)
+said = st.builds(Said, st.sampled_from(SENDERS), statuses, seconds)
+lapses = st.builds(Said, st.just(NO_SENDER), st.just("unknown"), seconds)
+told = said | said | said | lapses
+histories = st.lists(told, max_size=10)
+without_ties = st.lists(told, max_size=10, unique_by=lambda each: each.second)
 
 
 def fold(history: list[Said]) -> Subject:
     """What our rules make of it, one event after the other."""
     subject = nobody(SUBJECT)
-    for version, (sender, status, _) in enumerate(history, start=1):
+    for version, each in enumerate(history, start=1):
+        if each.sender == NO_SENDER:
+            subject = evolve(subject, consent_lapsed(SUBJECT, version, each.at))
+            continue
         event = consent_changed(
             SUBJECT,
             version,
-            sender=sender,
-            status=status,
-            occurred_at=history[version - 1].at,
+            sender=each.sender,
+            status=each.status,
+            occurred_at=each.at,
         )
         subject = evolve(subject, event)
     return subject
@@ -63,25 +77,38 @@ def fold(history: list[Said]) -> Subject:
 def naive_newest(history: list[Said], sender: Sender) -> Said | None:
     """The newest that was said to a sender or to all; of two at once, the later."""
     newest = None
-    for each in history:
+    for each in people(history):
         to_it = each.sender in (sender, "*")
         if to_it and (newest is None or each.second >= newest.second):
             newest = each
     return newest
 
 
+def people(history: list[Said]) -> list[Said]:
+    """What people said."""
+    return [each for each in history if each.sender != NO_SENDER]
+
+
+def has_lapsed(history: list[Said], said: Said) -> bool:
+    """Whether it was an ``in``, and the number has changed hands since."""
+    placed = [(each.second, place) for place, each in enumerate(history)]
+    at = max(placed[place] for place, each in enumerate(history) if each == said)
+    hands = (p for p, e in zip(placed, history, strict=True) if e.sender == NO_SENDER)
+    return said.status == "in" and any(hand > at for hand in hands)
+
+
 def naive_status(history: list[Said], sender: Sender) -> Answer:
     """Rule 5, for one sender."""
     newest = naive_newest(history, sender)
-    if newest is not None:
+    if newest is not None and not has_lapsed(history, newest):
         return newest.status
-    others = [naive_newest(history, each.sender) for each in history]
+    others = [naive_newest(history, each.sender) for each in people(history)]
     return "out" if any(o and o.status == "out" for o in others) else "unknown"
 
 
 def naive_overall(history: list[Said]) -> Answer:
     """Rule 5, for the number."""
-    answers = {naive_status(history, each.sender) for each in history}
+    answers = {naive_status(history, each.sender) for each in people(history)}
     if "out" in answers:
         return "out"
     return "in" if "in" in answers else "unknown"
@@ -104,9 +131,11 @@ def test_the_answers_are_those_of_the_specification(history: list[Said]) -> None
 def test_the_overall_status_holds_since_the_newest_fact_that_makes_it_so(
     history: list[Said],
 ) -> None:
-    """The newest among the senders' newest that have that status."""
+    """The newest among the senders' newest that have that status; else the lapse."""
     status = naive_overall(history)
-    newest = [naive_newest(history, each.sender) for each in history]
+    newest = [naive_newest(history, each.sender) for each in people(history)]
+    if newest and status == "unknown":
+        newest = [each for each in history if each.sender == NO_SENDER]
     since = max((n.at for n in newest if n and n.status == status), default=None)
     decisive = consent.overall_deciding(fold(history).facts)
     assert (decisive and decisive.occurred_at) == since
@@ -137,7 +166,7 @@ def test_an_event_folded_twice_changes_nothing(
     assert consent.with_fact(facts, sender, fact) == facts
 
 
-@given(histories.filter(bool), said)
+@given(histories.filter(bool), told)
 def test_a_late_fact_changes_what_holds_only_where_it_is_the_newest(
     history: list[Said], late: Said
 ) -> None:
@@ -145,7 +174,8 @@ def test_a_late_fact_changes_what_holds_only_where_it_is_the_newest(
     before, after = fold(history).facts, fold([*history, late]).facts
     for sender in ASKED:
         newest = naive_newest(history, sender)
-        if newest is not None and newest.second > late.second:
+        is_newer = newest is not None and newest.second > late.second
+        if newest is not None and is_newer and not has_lapsed(history, newest):
             assert deciding(after, sender) == deciding(before, sender)
             status = consent.status_for(before, sender)
             assert consent.status_for(after, sender) == status
@@ -155,9 +185,10 @@ def test_a_late_fact_changes_what_holds_only_where_it_is_the_newest(
 def test_a_fact_older_than_all_to_a_known_sender_changes_no_answer(
     history: list[Said], data: st.DataObject
 ) -> None:
-    """Not for that sender, not for another, not for the number."""
+    """Not for that sender, not for another, not for the number; nor does a lapse."""
     sender = data.draw(st.sampled_from(history)).sender
-    late = Said(sender, data.draw(statuses), -1)
+    status: Answer = "unknown" if sender == NO_SENDER else data.draw(statuses)
+    late = Said(sender, status, -1)
     assert answers_of(fold([*history, late]).facts) == answers_of(fold(history).facts)
 
 
@@ -182,11 +213,6 @@ def test_folding_onto_deciding_facts_is_folding_onto_own_facts(
     assert answers_of(subject.facts) == answers_of(whole.facts)
     decisive = consent.overall_deciding(subject.facts)
     assert decisive == consent.overall_deciding(whole.facts)
-
-
-def settled(facts: Facts) -> dict[Sender, Fact]:
-    """Each known sender with the fact that decides for it."""
-    return {s: fact for s in facts if (fact := deciding(facts, s))}
 
 
 @st.composite
@@ -245,3 +271,23 @@ def test_every_signal_is_recorded_but_a_yes_that_undoes_nothing(
     [proposal] = proposals
     assert (proposal.previous_status, proposal.status) == (before, asked.status)
     assert (proposal.sender, proposal.version) == (asked.sender, len(history) + 1)
+
+
+@given(histories, seconds)
+def test_a_lapse_takes_no_out_away_and_makes_no_in(
+    history: list[Said], second: int
+) -> None:
+    """What was ``in`` by then may be another's, and nothing else is.
+
+    Somebody who is ``in`` after it has said so since.
+    """
+    lapsed = [*history, Said(NO_SENDER, "unknown", second)]
+    before, after = fold(history).facts, fold(lapsed).facts
+    for sender in ASKED:
+        was, becomes = (consent.status_for(f, sender) for f in (before, after))
+        newest = naive_newest(history, sender)
+        if was == "in" and newest is not None and newest.second <= second:
+            assert becomes != "in"
+        else:
+            assert becomes == was
+    assert not consent.is_lapsing(after, START + timedelta(seconds=second))

@@ -22,7 +22,7 @@ from ledger.api.past import PastReader
 from ledger.api.point_in_time import Moments, past_record
 from ledger.api.read_model import ReadModel
 from ledger.api.serving import Serving
-from ledger.domain.ids import Answer, PhoneNumber, Sender, Status
+from ledger.domain.ids import Answer, PhoneNumber, Sender
 from ledger.store.database import Pool, open_pool
 from ledger.store.keyring import Keyring
 from ledger.store.subscription import Doorbell
@@ -38,7 +38,8 @@ class Said(NamedTuple):
     """An event: what was said, when, and in which minute it was recorded."""
 
     sender: str
-    status: Status
+    """Empty where the number changed hands."""
+    status: Answer
     occurred: int
     recorded: int
 
@@ -60,10 +61,13 @@ def minute(number: int) -> datetime:
 def histories(draw: st.DrawFn) -> list[Said]:
     """Events in the order of their recording; some of them come late."""
     minutes = draw(st.lists(st.integers(0, MINUTES), max_size=10).map(sorted))
+    statuses: list[tuple[str, Answer]] = [
+        *((sender, status) for sender in SENDERS for status in ("in", "in", "out")),
+        *(("", "unknown"), ("", "unknown")),
+    ]
     return [
         Said(
-            draw(st.sampled_from(SENDERS)),
-            draw(st.sampled_from(("in", "out"))),
+            *draw(st.sampled_from(statuses)),
             draw(st.just(recorded) | st.integers(0, recorded)),
             recorded,
         )
@@ -77,15 +81,28 @@ def naive_newest(events: list[Placed], sender: str) -> Placed | None:
 
 
 def naive_decides(events: list[Placed], sender: str | None) -> Placed | None:
-    """Rule 5 of the design, over events in the order in which they were so."""
-    newest = {naive_newest(events, event.said.sender) for event in events} - {None}
+    """Rule 5 of the design, over events in the order in which they were so.
+
+    What was in before the number changed hands decides nothing: that it did, does.
+    """
+    hands = [event for event in events if not event.said.sender]
+    said = [event for event in events if event.said.sender]
+    newest = {naive_newest(said, event.said.sender) for event in said} - {None}
     outs = [event for event in newest if event and event.said.status == "out"]
-    places = (events.index(event) for event in outs or newest if event)
-    decides = events[max(places)] if newest else None
+    ins = [event for event in newest if event and stands(event, hands)]
+    places = [events.index(event) for event in outs or ins]
+    decides = events[max(places)] if places else (hands[-1] if newest else None)
     if sender is None:
         return decides
-    own = naive_newest(events, sender)
-    return own or (decides if outs else None)
+    own = naive_newest(said, sender)
+    if own and (own.said.status == "out" or stands(own, hands)):
+        return own
+    return decides if outs else own and hands[-1]
+
+
+def stands(event: Placed, hands: list[Placed]) -> bool:
+    """Whether it is an ``in``, and the number has not changed hands since."""
+    return event.said.status == "in" and not any(hand > event for hand in hands)
 
 
 def naive(

@@ -25,7 +25,10 @@ from ledger.api.query import LIMIT_DEFAULT, LIMIT_MAX
 _TIME: Final[Schema] = {"type": "string", "format": "date-time"}
 _POSITION: Final[Schema] = {"type": "string", "pattern": "^-?[0-9]{1,18}$"}
 _NAMED: Final[dict[str, tuple[Schema, str]]] = {
-    "status": ({"enum": ["in", "out"]}, "What a number says."),
+    "status": (
+        {"enum": ["in", "out", "unknown"]},
+        "What a number says; `unknown` where it was in, and that has lapsed.",
+    ),
     "sender": (
         {"type": "string", "minLength": 1},
         "The numbers that have said something to this sender, and what they say to it.",

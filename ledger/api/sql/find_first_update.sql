@@ -6,7 +6,7 @@
 WITH RECURSIVE halves (low, high) AS (
     -- Every number below low was updated before; none from high on was.
     SELECT 0::bigint, coalesce(max(newest.position) + 1, 0)
-    FROM (VALUES ('in'), ('out')) AS known (status),
+    FROM (VALUES ('in'), ('out'), ('unknown')) AS known (status),
     LATERAL (
         SELECT n.position FROM phone_numbers_v1 AS n
         WHERE n.status = known.status ORDER BY n.position DESC LIMIT 1
@@ -18,7 +18,7 @@ WITH RECURSIVE halves (low, high) AS (
     FROM halves AS h,
     LATERAL (
         SELECT n.position, n.updated_at
-        FROM (VALUES ('in'), ('out')) AS known (status),
+        FROM (VALUES ('in'), ('out'), ('unknown')) AS known (status),
         LATERAL (
             SELECT p.position, p.updated_at FROM phone_numbers_v1 AS p
             WHERE p.status = known.status AND p.position >= (h.low + h.high) / 2

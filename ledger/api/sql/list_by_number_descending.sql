@@ -1,19 +1,21 @@
 -- A page of numbers, descending: for each status a range of one index.
 -- The limit comes through a row, so that the plan for one page size is the plan for
 -- all.
--- $1 status text, $2 from, $3 to phone_number text (or null)  $4, $5, $6 the second's
--- $7 whether the second comes after the first boolean   $8 excluded numbers text[]
--- $9 rows bigint, of which are passed over $10 bigint
+-- $1 status text, $2 from, $3 to phone_number text (or null)   $4, $5, $6 the second's
+-- $7, $8, $9 the third's   $10 whether one comes after the other boolean
+-- $11 excluded numbers text[]   $12 rows bigint, of which are passed over $13 bigint
 SELECT p.phone_number AS "phoneNumber", p.status, p.since, p.position, p.version
 FROM (
-    VALUES (1, $1::text, $2::text, $3::text, $9::bigint), (2, $4, $5, $6, $9)
+    VALUES
+        (1, $1::text, $2::text, $3::text, $12::bigint),
+        (2, $4, $5, $6, $12), (3, $7, $8, $9, $12)
 ) AS part (place, status, start, stop, rows_max),
 LATERAL (
     SELECT * FROM phone_numbers_v1 AS n
     WHERE n.status = part.status
         AND n.phone_number >= part.start AND n.phone_number < part.stop
-        AND n.phone_number <> ALL ($8::text[])
+        AND n.phone_number <> ALL ($11::text[])
     ORDER BY n.phone_number DESC LIMIT part.rows_max
 ) AS p
-ORDER BY CASE WHEN $7::boolean THEN part.place END, p.phone_number DESC
-LIMIT $9 - $10::bigint OFFSET $10
+ORDER BY CASE WHEN $10::boolean THEN part.place END, p.phone_number DESC
+LIMIT $12 - $13::bigint OFFSET $13

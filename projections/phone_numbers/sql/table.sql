@@ -13,12 +13,14 @@ CREATE TABLE phone_numbers_v1 (
     position bigint NOT NULL,
     version bigint NOT NULL,
     updated_at timestamptz NOT NULL,
-    CONSTRAINT phone_numbers_status_is_known CHECK (status IN ('in', 'out'))
+    CONSTRAINT phone_numbers_status_is_known
+        CHECK (status IN ('in', 'out', 'unknown'))
 );
 
 -- status, since and position are of the event that decides for the sender: the newest
--- addressed to it or to '*'. The number is here again because the list of a sender is a
--- range of numbers.
+-- addressed to it or to '*'. What was in and has lapsed is unknown, with the place that it
+-- had; the lapse itself is a row without a sender (''). The number is here again because
+-- the list of a sender is a range of numbers.
 CREATE TABLE phone_number_senders_v1 (
     subject_id uuid NOT NULL,
     phone_number text COLLATE "C" NOT NULL,
@@ -28,7 +30,8 @@ CREATE TABLE phone_number_senders_v1 (
     position bigint NOT NULL,
     version bigint NOT NULL,
     PRIMARY KEY (subject_id, sender),
-    CONSTRAINT phone_number_senders_status_is_known CHECK (status IN ('in', 'out'))
+    CONSTRAINT phone_number_senders_status_is_known
+        CHECK (status IN ('in', 'out', 'unknown'))
 );
 
 -- No sample of numbers in the planner's statistics: it would outlive an erasure.
