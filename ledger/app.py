@@ -13,6 +13,7 @@ from ledger.api.checks import ChecksApi
 from ledger.api.consents import ConsentsApi
 from ledger.api.erasures import ErasuresApi
 from ledger.api.events import EventsApi
+from ledger.api.everyday_number import EverydayNumber
 from ledger.api.feed import Feed
 from ledger.api.health import HealthApi
 from ledger.api.history import HistoryApi
@@ -90,7 +91,8 @@ async def make_app(dsn: str, settings: Settings) -> web.Application:
     # Before aiohttp waits for open requests: a stream has no end of its own.
     app.on_shutdown.append(streams.stop)
     webhook = Webhook(checker, vocabulary, handler, answering)
-    app[EVERYDAY] = Everyday(webhook.everyday(), settings.body_bytes_max)
+    everyday = [*webhook.everyday(), *EverydayNumber(keys, read_model).everyday()]
+    app[EVERYDAY] = Everyday(everyday, settings.body_bytes_max)
     for resource in (
         webhook,
         PhoneNumbersApi(keys, read_model, past, feed),

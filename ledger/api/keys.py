@@ -82,18 +82,30 @@ class Keys:
             Forbidden: the key's role is another.
             StoreUnavailable: the key could not be looked up.
         """
-        header = request.headers.get("Authorization")
+        return await self.require_header(request.headers.get("Authorization"), roles)
+
+    async def require_header(
+        self, header: str | None, roles: frozenset[Role]
+    ) -> Principal:
+        """As ``require``, by what is in the header."""
         if header is None:
             raise Unauthenticated("send Authorization: Bearer <key>")
-        cached = self._checked.get(header)
-        if cached is None or cached[1] < time.monotonic():
-            principal = await self._check(header)
-        else:
-            principal = cached[0]
+        principal = self._remembered(header) or await self._check(header)
         if principal.role not in roles:
             allowed = ", ".join(sorted(roles))
             raise Forbidden(f"the key is a {principal.role}'s; needed: {allowed}")
         return principal
+
+    def may(self, header: str | None, roles: frozenset[Role]) -> bool:
+        """Whether that is remembered of who asks; if not, ``require`` says."""
+        principal = None if header is None else self._remembered(header)
+        return principal is not None and principal.role in roles
+
+    def _remembered(self, header: str) -> Principal | None:
+        cached = self._checked.get(header)
+        if cached is None or cached[1] < time.monotonic():
+            return None
+        return cached[0]
 
     async def _check(self, header: str) -> Principal:
         digest = _digest(_secret_in(header))

@@ -34,7 +34,7 @@ from ledger.domain.ids import (
 )
 from ledger.errors import NotYetProjected
 from ledger.settings import Settings
-from ledger.store.batcher import Batcher
+from ledger.store.batcher import Batcher, Promise
 from ledger.store.database import Connection, Pool, translated
 from ledger.store.keyring import Keyring
 from ledger.store.statements import statement
@@ -132,6 +132,16 @@ class ReadModel:
     async def find(self, phone_number: PhoneNumber) -> PhoneNumberRecord | None:
         """What a number says now; None if it was never seen."""
         return await self._finder.submit(phone_number)
+
+    def put(
+        self, phone_number: PhoneNumber, promise: Promise[PhoneNumberRecord | None]
+    ) -> None:
+        """As ``find``, for whoever is called with the record.
+
+        Raises:
+            QueueFull: too many are asked for.
+        """
+        self._finder.put(phone_number, promise)
 
     async def history(
         self, phone_number: PhoneNumber, *, after: Position, limit: int

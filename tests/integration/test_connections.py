@@ -1,7 +1,7 @@
 """Connections: what is everyday is answered here, and like anything else's answer."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 from urllib.parse import urlencode
@@ -9,8 +9,9 @@ from urllib.parse import urlencode
 import pytest
 from aiohttp import web
 from api_steps import count_events
-from builders import PATH, signed, text_form
-from conftest import eventually, settings_for
+from builders import ADMIN_KEY, NUMBER, PATH, signed, text_form
+from conftest import CatchUp, eventually, settings_for
+from multidict import CIMultiDict
 
 from ledger.app import make_app
 from ledger.connections import Connection, Connections, Runner
@@ -25,7 +26,7 @@ class Answer(NamedTuple):
     """An answer as it came."""
 
     status: int
-    headers: dict[str, str]
+    headers: CIMultiDict[str]
     body: bytes
 
 
@@ -47,8 +48,9 @@ class Client:
         """The next answer."""
         head = await self._reader.readuntil(b"\r\n\r\n")
         first, *lines = head.decode().split("\r\n")[:-2]
-        headers = dict(line.split(": ", 1) for line in lines)
-        body = await self._reader.readexactly(int(headers["Content-Length"]))
+        pairs = [line.partition(": ") for line in lines]
+        headers = CIMultiDict(sorted((name, value) for name, _, value in pairs))
+        body = await self._reader.readexactly(int(headers.get("Content-Length", 0)))
         return Answer(int(first.split()[1]), headers, body)
 
     async def is_closed(self) -> bool:
@@ -128,6 +130,21 @@ def text(
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + content
 
 
+def question(number: str, key: str = ADMIN_KEY) -> Callable[..., bytes]:
+    """Asks for a number's record, with more headers."""
+
+    def asked(more: Iterable[str] = ()) -> bytes:
+        lines = (
+            f"GET /PhoneNumbers/{number} HTTP/1.1",
+            "Host: sms.example.com",
+            f"Authorization: Bearer {key}",
+            *more,
+        )
+        return "\r\n".join(lines).encode() + b"\r\n\r\n"
+
+    return asked
+
+
 async def test_an_everyday_text_is_answered_without_aiohttp_and_as_by_it(
     served: Served, connection: Database
 ) -> None:
@@ -145,6 +162,58 @@ async def test_an_everyday_text_is_answered_without_aiohttp_and_as_by_it(
     assert ours[0].headers["X-Request-Id"] == "id-1"
     assert (await count_events(connection), served.by_aiohttp) == (2, 2)
     assert served.connections.requests_count == 4
+
+
+async def test_an_everyday_question_is_answered_without_aiohttp_and_as_by_it(
+    served: Served, catch_up: CatchUp
+) -> None:
+    """A record, a number never seen, and who may not ask: the same from both."""
+    async with served.connect() as client:
+        await client.send(text())
+        await client.answer()
+    await catch_up()
+    questions = [
+        question(number, key)
+        for number in (NUMBER, "+14155550101", "+5215512345678")
+        for key in (ADMIN_KEY, ADMIN_KEY, "another")
+    ]
+    answers = []
+    for more in ((), TWICE):
+        async with served.connect() as client:
+            for asked in questions:
+                await client.send(asked(("X-Request-Id: id-1", *more)))
+                answers.append(await client.answer())
+    for answer in answers:
+        answer.headers.pop("Date")
+    ours, theirs = answers[: len(questions)], answers[len(questions) :]
+    assert ours == theirs
+    assert [answer.status for answer in ours[:6]] == [200, 200, 401, 404, 404, 401]
+    assert served.by_aiohttp == len(questions)
+
+
+async def test_a_question_that_is_not_everyday_is_left_to_aiohttp(
+    served: Served, catch_up: CatchUp
+) -> None:
+    """What the client has already, a time, another format, a property, no number."""
+    async with served.connect() as client:
+        await client.send(text())
+        await client.answer()
+        await catch_up()
+        await client.send(question(NUMBER)())
+        etag = (await client.answer()).headers["ETag"]
+    seldom = (
+        (question(NUMBER)((f"If-None-Match: {etag}",)), 304),
+        (question(f"{NUMBER}?asOf=2000-01-01T00:00:00Z")(), 200),
+        (question(f"{NUMBER}.csv")(), 200),
+        (question(NUMBER)(("Accept: text/csv",)), 200),
+        (question(NUMBER)(("Accept: image/png",)), 406),
+        (question("12345")(), 404),
+    )
+    for number, (asked, status) in enumerate(seldom, start=1):
+        async with served.connect() as client:
+            await client.send(asked)
+            assert (await client.answer()).status == status
+            assert served.by_aiohttp == number
 
 
 async def test_what_is_wrong_is_said_by_aiohttp_of_the_same_bytes(
