@@ -37,6 +37,11 @@ class Live(NamedTuple):
     version: int
     shape: int
 
+    @property
+    def is_known(self) -> bool:
+        """Whether this release knows how to fill it."""
+        return (self.name, self.shape) in SHAPES
+
 
 def newest(name: str, version: int) -> Projection:
     """A version of a projection, in the shape that this release would give it."""
@@ -69,7 +74,7 @@ async def read_live(pool: Pool) -> list[Live]:
 def known(live: Iterable[Live]) -> Sequence[Projection]:
     """Those that this release knows how to fill."""
     return [
-        SHAPES[name, shape](version)
-        for name, version, shape in live
-        if (name, shape) in SHAPES
+        SHAPES[version.name, version.shape](version.version)
+        for version in live
+        if version.is_known
     ]

@@ -1,7 +1,7 @@
 """What a check of the ledger has looked at, and what it has found. Pure."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -41,6 +41,8 @@ class Report:
     """How many were compared, by version of a projection."""
     checkpoints: dict[str, Position] = field(default_factory=dict)
     """Of each projection: the least that it was compared at."""
+    left_out: Collection[str] = ()
+    """Versions whose columns this release does not know."""
     differences: Counter[tuple[str, Kind]] = field(default_factory=Counter)
     """How many, by table and kind."""
     examples: list[Difference] = field(default_factory=list)

@@ -11,7 +11,7 @@ import orjson
 import typer
 
 from ledger.cli.setup import AsJson, Ledger, with_ledger
-from ledger.errors import InvalidRequest
+from ledger.errors import InvalidRequest, NotFound
 from ledger.garbage import GARBAGE_MIN
 from ledger.progress import shown_progress
 from projections.check import Check
@@ -46,7 +46,7 @@ def verify(
 ) -> None:
     """Compare what every projection has applied, and its rows, with the events."""
     if unknown := set(names or ()) - set(NAMES):
-        raise InvalidRequest(f"there is no projection {', '.join(sorted(unknown))}")
+        raise NotFound(f"there is no projection {', '.join(sorted(unknown))}")
     check_and_tell(names or (), first, last, examples, is_json=as_json)
 
 
@@ -60,19 +60,18 @@ def check_and_tell(
 ) -> None:
     """Compare, and print what was found; exit code 1 where that is anything.
 
+    As well where something was left out: nobody knows whether that is right.
+
     Raises:
         InvalidRequest: there are no such positions.
         StoreUnavailable: the database cannot be read now.
     """
 
     async def run(ledger: Ledger) -> Report:
-        projections = [
-            projection
-            for projection in known(await read_live(ledger.pool))
-            if not names or projection.name in names
-        ]
-        check = Check(ledger.pool, ledger.masters, projections)
+        live = [v for v in await read_live(ledger.pool) if not names or v.name in names]
+        check = Check(ledger.pool, ledger.masters, known(live))
         report = await check.begin(first or 1, last, examples_max=examples_max)
+        report.left_out = [f"{v.name}_v{v.version}" for v in live if not v.is_known]
         if report.part.events == 0 and (first or last):
             raise InvalidRequest(
                 f"there is no event at positions {report.part.first} to "
@@ -92,7 +91,7 @@ def check_and_tell(
     else:
         for line in _report_lines(report):
             typer.echo(line)
-    if report.differences:
+    if report.differences or report.left_out:
         raise typer.Exit(1)
 
 
@@ -106,6 +105,8 @@ def _report_lines(report: Report) -> Iterator[str]:
         yield f"rows         {count} in {table}"
     for name, position in sorted(report.checkpoints.items()):
         yield f"compared     {name} at position {position}"
+    for name in report.left_out:
+        yield f"left out     {name}: this release does not know its columns"
     yield f"differences  {report.differences.total()}"
     for (table, kind), count in sorted(report.differences.items()):
         yield f"  {count} {kind} in {table}"
@@ -140,6 +141,7 @@ def _report_json(report: Report) -> dict[str, Any]:
         "digests": dict(report.digests),
         "rows": dict(report.rows),
         "checkpoints": report.checkpoints,
+        "leftOut": report.left_out,
         "differences": report.differences.total(),
         "kinds": [
             {"table": table, "kind": kind, "count": count}

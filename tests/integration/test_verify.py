@@ -17,7 +17,7 @@ from ledger.__main__ import app
 from ledger.command_handler import CommandHandler
 from ledger.domain.ids import PhoneNumber, Position, Sender
 from ledger.erasure import Erasures
-from ledger.errors import InvalidRequest, RebuildUnsound
+from ledger.errors import InvalidRequest, LedgerError, NotFound, RebuildUnsound
 from ledger.store.codec import StoredRow, decode
 from ledger.store.database import Connection, Pool
 from ledger.store.keyring import Keyring
@@ -446,11 +446,33 @@ async def test_the_command_says_what_it_found(
     assert whole.exit_code == 1
 
 
+async def test_what_a_newer_release_has_built_is_said_to_be_left_out(
+    run: Run, connection: Connection, catch_up: CatchUp
+) -> None:
+    """No difference was found in it, which is not to say that there is none."""
+    await catch_up()
+    await connection.execute(
+        "UPDATE projections SET shape = 9 WHERE name = 'phone_numbers'"
+    )
+    done = await asyncio.to_thread(run, "verify")
+    assert (done.exit_code, "differences  0" in done.stdout) == (1, True)
+    assert "left out     phone_numbers_v1" in done.stdout
+    done = await asyncio.to_thread(run, "verify", "--json", "phone_numbers")
+    report = json.loads(done.stdout)
+    assert (done.exit_code, report["leftOut"]) == (1, ["phone_numbers_v1"])
+    assert (await asyncio.to_thread(run, "verify", "consent_history")).exit_code == 0
+
+
 @pytest.mark.parametrize(
-    "arguments", [("nobody",), ("--from", "13"), ("--from", "5", "--to", "4")]
+    ("arguments", "error"),
+    [
+        (("nobody",), NotFound),
+        (("--from", "13"), InvalidRequest),
+        (("--from", "5", "--to", "4"), InvalidRequest),
+    ],
 )
 def test_what_cannot_be_verified_is_refused(
-    run: Run, arguments: tuple[str, ...]
+    run: Run, arguments: tuple[str, ...], error: type[LedgerError]
 ) -> None:
     """A projection or positions that are not there."""
-    assert isinstance(run("verify", *arguments).exception, InvalidRequest)
+    assert isinstance(run("verify", *arguments).exception, error)
