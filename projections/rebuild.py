@@ -96,19 +96,26 @@ async def begin(connection: Connection, name: str, frontier: Position) -> Target
 
     Raises:
         NotFound: there is no such projection.
-        RebuildCancelled: what was begun has a shape that this release does not know.
+        RebuildCancelled: what was begun, or what serves, has other columns than this
+            release would make, or than it knows.
     """
     with translated():
         if (begun := await _begun(connection, name)) and begun[1] == _CANCELLED:
             await cancel(connection, name)
         async with locked(connection), connection.transaction():
             serving = await serving_version(connection, name)
+            # It will be compared with that, and hours of work would be for nothing.
+            made(serving)
             row = await connection.fetchrow(_READ, name)
             if row is None:
                 return await _create(connection, serving, frontier)
             version, shape, frontier, slices, phase = row
             live = Live(name, version, shape)
-            made(live)
+            if made(live).shape != newest(name, version).shape:
+                raise RebuildCancelled(
+                    f"{name} version {version} was begun with the columns of an older "
+                    "release: --cancel it, and begin again"
+                )
             return Target(live, serving, frontier, slices, phase)
 
 
@@ -209,7 +216,7 @@ def made(live: Live) -> Projection:
     Raises:
         RebuildCancelled: this release does not know that shape.
     """
-    if (live.name, live.shape) not in SHAPES:
+    if not live.is_known:
         raise RebuildCancelled(
             f"{live.name} version {live.version} has columns that this release does "
             "not know: use the release that made it"

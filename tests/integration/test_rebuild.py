@@ -37,8 +37,10 @@ from projections import filling as filling_module
 from projections import pages as pages_module
 from projections import rebuild as rebuild_module
 from projections import rebuilding
+from projections.phone_numbers import PhoneNumbers
 from projections.rebuild import alone, begin, cancel, drop_old
 from projections.rebuilding import rebuild
+from projections.registry import SHAPES
 from projections.slices import slices
 from projections.switching import go_back
 from projections.worker import Means
@@ -371,7 +373,36 @@ async def test_another_release_s_version_is_left_alone(
         with pytest.raises(RebuildCancelled, match="use the release"):
             await work()
     await connection.execute("DELETE FROM rebuilds")
+    await connection.execute(
+        "UPDATE projection_pointers SET version = 2 WHERE name = 'phone_numbers'"
+    )
+    before = await relations(connection)
+    with pytest.raises(RebuildCancelled, match="use the release"):
+        await begin(connection, "phone_numbers", Position(1))
+    assert await relations(connection) == before
+    await connection.execute(
+        "UPDATE projection_pointers SET version = 1 WHERE name = 'phone_numbers'"
+    )
     with pytest.raises(RebuildCancelled, match="use the release"):
         await drop_old(connection, "phone_numbers")
     with pytest.raises(RebuildCancelled, match="use the release"):
         await go_back(connection, "phone_numbers", means, APPROVAL, lambda *_: None)
+
+
+@pytest.mark.usefixtures("people")
+async def test_what_an_older_release_has_begun_is_not_gone_on_with(
+    dsn: str, means: Means, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who rebuilds wants the columns of their own release, and not a step back."""
+
+    class Wider(PhoneNumbers):
+        shape = 2
+
+    async with built(dsn, means):
+        pass
+    monkeypatch.setitem(SHAPES, (Wider.name, Wider.shape), Wider)
+    with pytest.raises(RebuildCancelled, match="an older release: --cancel it"):
+        await begin(connection, "phone_numbers", Position(1))
+    assert await cancel(connection, "phone_numbers") == 2
+    async with Steps(dsn, means) as steps:
+        assert steps.target.live == ("phone_numbers", 3, Wider.shape)
