@@ -86,7 +86,9 @@ async def _ask(session: aiohttp.ClientSession, settings: Settings, number: str) 
     headers = {"Authorization": f"Bearer {settings.admin_key.get_secret_value()}"}
     async with session.get("/readyz") as response:
         position = (await response.json())["position"]
-    # What was just acknowledged is durable, and visible once the table is there.
-    path = f"/PhoneNumbers/{number.replace('+', '%2B')}?minPosition={position}"
+    # What was just acknowledged is durable, and visible once the table is there. A
+    # service that can answer nothing says no position, and then why.
+    path = f"/PhoneNumbers/{number.replace('+', '%2B')}"
+    path += "" if position is None else f"?minPosition={position}"
     async with session.get(URL(path, encoded=True), headers=headers) as response:
         return f"{response.status} {await response.text()}"

@@ -2,11 +2,13 @@
 
 import pytest
 from api_steps import ask, path_of, text
-from builders import bearer
+from builders import NUMBER, bearer
 from conftest import CatchUp, Client
 from rebuild_steps import Steps, rebuilt
 
 from ledger.reports import print_status, read_status
+from ledger.settings import Settings
+from ledger.simulate import simulate_text
 from ledger.store.database import Connection
 from projections.rebuild import drop_old
 from projections.worker import Means
@@ -55,6 +57,24 @@ async def test_a_release_answers_from_the_newest_that_it_knows(
     assert reason.startswith("not_served: phone_numbers has no version")
     told = await read_status(connection)
     assert (told.numbers_in, told.is_well) == (None, False)
+
+
+async def test_who_simulates_a_text_is_told_why_nothing_answers(
+    client: Client, settings: Settings, connection: Connection
+) -> None:
+    """The text is recorded all the same."""
+    await connection.execute("UPDATE projections SET shape = 9")
+    there = settings.model_copy(update={"host": client.host, "port": client.port})
+    is_accepted, shown = await simulate_text(
+        there,
+        number=NUMBER,
+        text="STOP",
+        to="+14155550199",
+        service=None,
+        opt_out_type=None,
+    )
+    assert is_accepted
+    assert "not_served" in shown.splitlines()[1]
 
 
 async def test_what_is_half_built_answers_nobody(
