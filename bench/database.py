@@ -4,6 +4,8 @@ import statistics
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -90,6 +92,14 @@ class Database:
     def lag(self) -> int:
         """How many events the slowest projection is behind."""
         return int(self.value(LAG))
+
+    @contextmanager
+    def lags(self) -> Iterator[Callable[[], int]]:
+        """``lag``, to be asked again and again on one connection, and so for little."""
+        with psycopg.connect(
+            host=self.socket_dir, user="postgres", dbname=DATABASE, autocommit=True
+        ) as connection:
+            yield lambda: int(connection.execute(LAG).fetchall()[0][0])
 
     def wait_caught_up(self) -> None:
         """Return once no projection is behind, so the next round starts in quiet."""

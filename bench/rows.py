@@ -264,11 +264,11 @@ def _visible_round(writing: Writing, ordinal: int) -> dict[str, float]:
 def project_all(database: Database, *, is_sealed: bool = True) -> float:
     """Seconds from the projector's first connection until nothing is left."""
     deadline = time.monotonic() + _PROJECTOR_SECONDS_MAX
-    with project(database.folder, is_sealed=is_sealed):
+    with database.lags() as lag, project(database.folder, is_sealed=is_sealed):
         while not database.value(_CONNECTED):
             _check_time(deadline)
         started = time.perf_counter()
-        while database.lag() > 0:
+        while lag() > 0:
             _check_time(deadline)
             time.sleep(0.05)
         return time.perf_counter() - started

@@ -64,7 +64,7 @@ async def project(
     bell = Doorbell(dsn, "ledger_events", poll_seconds=settings.poll_seconds)
     async with pool, bell, asyncio.TaskGroup() as group:
         store, keyring = PostgresEventStore(pool), Keyring(pool, masters)
-        means = Means(pool, store, keyring, bell, settings)
+        means = Means(dsn, pool, store, keyring, bell, settings)
         running = group.create_task(keep_up_to_date(means))
         await stop.wait()
         running.cancel()

@@ -30,6 +30,7 @@ from ledger.store.keyring import Keyring
 from ledger.store.scan import read_erased_slice
 from ledger.store.statements import statement
 from projections.copying import copy_rows
+from projections.digests import Digests
 from projections.pages import Page, Pages
 from projections.projection import Batch, Person, Projection, Row
 from projections.registry import Live, known
@@ -177,7 +178,7 @@ class Filler:
                 async with self._pool.acquire() as connection:
                     async with connection.transaction():
                         await self._fill(connection, number, span, missing)
-                    await self._forget_erased(connection, span, missing)
+                    await forget_erased(connection, missing, span, self._frontier)
         except (asyncpg.ForeignKeyViolationError, asyncpg.UndefinedTableError):
             raise RebuildCancelled("by --cancel, meanwhile") from None
 
@@ -198,23 +199,34 @@ class Filler:
             events += page.events
             for projection in own:
                 await write_page(connection, projection, page)
-                version = (projection.name, projection.version)
-                await connection.execute(_INSERT_DIGESTS, *version, *page.digests)
+                await add_digests(connection, projection, page.digests)
         for projection in own:
             await connection.execute(_UPDATE_FILLED, projection.name, number, events)
 
-    async def _forget_erased(
-        self, connection: Connection, span: Slice, projections: Sequence[Projection]
-    ) -> None:
-        """Delete whoever was erased while their rows were being written.
 
-        The erasure did not see them; the tail meets it as well, but maybe days later.
-        """
-        erased = await read_erased_slice(connection, span.first, span.last)
-        if since := _erased_since(erased, self._frontier):
-            async with connection.transaction():
-                for projection in projections:
-                    await projection.apply(connection, Batch((), {}, since))
+async def forget_erased(
+    connection: Connection,
+    projections: Sequence[Projection],
+    span: Slice,
+    frontier: Position,
+) -> None:
+    """Delete whoever was erased while their rows were being written.
+
+    The erasure did not see them; the tail meets it as well, but maybe days later.
+    """
+    erased = await read_erased_slice(connection, span.first, span.last)
+    if since := _erased_since(erased, frontier):
+        async with connection.transaction():
+            for projection in projections:
+                await projection.apply(connection, Batch((), {}, since))
+
+
+async def add_digests(
+    connection: Connection, projection: Projection, digests: Digests
+) -> None:
+    """Add to what a version has applied, without moving its checkpoint."""
+    version = (projection.name, projection.version)
+    await connection.execute(_INSERT_DIGESTS, *version, *digests)
 
 
 async def _is_taken(

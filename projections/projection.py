@@ -208,18 +208,33 @@ async def advance(
     async with connection.transaction():
         # First the checkpoints: their row locks make a second worker wait here, where
         # it has written nothing yet, instead of in the middle of the rows.
-        moved = await connection.fetchval(
-            _ADVANCE,
-            [projection.name for projection in projections],
-            [projection.version for projection in projections],
-            first - 1,
-            last,
-            *batch.digests,
-        )
-        if moved < len(projections):
-            raise Overtaken
+        await move(connection, projections, Position(first - 1), last, batch.digests)
         for projection in projections:
             await projection.apply(connection, batch)
+
+
+async def move(
+    connection: Connection,
+    projections: Sequence[Projection],
+    before: Position,
+    after: Position,
+    digests: Digests,
+) -> None:
+    """Move checkpoints, in the caller's transaction, and add to what was applied.
+
+    Raises:
+        Overtaken: one is not at ``before``; the caller rolls back.
+    """
+    moved = await connection.fetchval(
+        _ADVANCE,
+        [projection.name for projection in projections],
+        [projection.version for projection in projections],
+        before,
+        after,
+        *digests,
+    )
+    if moved < len(projections):
+        raise Overtaken
 
 
 async def say_running(pool: Pool, projection: Projection) -> None:

@@ -22,6 +22,9 @@ class Slice(NamedTuple):
     last: UUID
 
 
+EVERYBODY: Final = Slice(UUID(int=0), UUID(int=2**_ID_BITS - 1))
+
+
 def slices(count: int = SLICES) -> Iterator[Slice]:
     """All subjects in ``count`` slices, in the order of their ids.
 

@@ -21,10 +21,11 @@ from ledger.domain.events import ConsentChanged, SubjectErased
 from ledger.domain.ids import PhoneNumber, Position, SubjectId
 from ledger.errors import StoreUnavailable, UnknownEvent
 from ledger.settings import Settings
-from ledger.store.database import Pool, translated
+from ledger.store.database import Pool, open_pool, translated
 from ledger.store.event_store import EventStore
 from ledger.store.keyring import Keyring
 from ledger.store.subscription import Doorbell
+from projections.beginning import CONNECTIONS, fill_empty
 from projections.digests import digests_of
 from projections.projection import (
     Batch,
@@ -42,6 +43,9 @@ log = logging.getLogger(__name__)
 SEEN_SECONDS = 5.0
 """How often an idle worker says that it runs."""
 
+FILL_MIN = 50_000
+"""So many events from nothing are filled at once, as a rebuild does."""
+
 REST_FACTOR = 3.0
 """A batch that was not full is followed by a rest that is so much longer than it was:
 under load the next one is larger, and a thousand events cost about what ten do. So
@@ -56,6 +60,7 @@ REST_SECONDS_MAX = 0.03
 class Means:
     """What a worker works with."""
 
+    dsn: str
     pool: Pool
     store: EventStore
     keyring: Keyring
@@ -84,10 +89,12 @@ class Worker:
                 self._projections = await self._not_dropped()
                 if not self._projections:
                     return None
-                # A process that was killed while it caught up has left none.
-                await self._create_indexes()
                 if (position := await self._level()) is None:
                     return await self._run_apart()
+                position = position or await self._begin()
+                # A process that was killed while it filled has left none. Not before
+                # that: who makes an index waits for whoever fills, and others for it.
+                await self._create_indexes()
                 await self._follow(position)
             except Dropped:
                 continue
@@ -155,6 +162,22 @@ class Worker:
                 await self._advance(batch, (projection,))
         return last
 
+    async def _begin(self) -> Position:
+        """Where to go on from nothing: much is filled at once, and little is read."""
+        frontier = await self._store.last_position()
+        if frontier < FILL_MIN or self._limit < self._batch_max:
+            # Or it was tried: what cannot be applied is found one at a time.
+            return Position(0)
+        means = self._means
+        # Of its own: whoever holds some connections must not wait for others.
+        many = means.settings.model_copy(update={"connections_max": CONNECTIONS})
+        async with await open_pool(
+            means.dsn, many, application="consent-ledger project", is_durable=False
+        ) as pool:
+            await fill_empty(pool, means.keyring, self._projections, frontier)
+        self._seen = 0.0
+        return frontier
+
     async def _follow(self, position: Position) -> None:
         while True:
             rung = self._means.doorbell.count
@@ -180,11 +203,6 @@ class Worker:
         own: what is then one batch apart after a fault is levelled.
         """
         each_alone = [(projection,) for projection in self._projections]
-        # Nobody lists from tables that are empty; built at the end, the indexes cost a
-        # third of what they cost kept up row by row.
-        are_empty = position == 0 and limit == self._batch_max
-        if are_empty:
-            await self._drop_indexes()
         while len(batch.events) == limit:
             limit = self._limit
             last = batch.events[-1].position
@@ -196,8 +214,6 @@ class Worker:
                 await asyncio.gather(reading, return_exceptions=True)
                 raise
             batch = await reading
-        if are_empty:
-            await self._create_indexes()
         return position, batch
 
     async def _advance(
@@ -244,13 +260,6 @@ class Worker:
             async with self._pool.acquire() as connection:
                 for projection in self._projections:
                     await projection.create_indexes(connection)
-
-    async def _drop_indexes(self) -> None:
-        """Do without the readers' indexes for now, if this database role may."""
-        with translated(), suppress(asyncpg.InsufficientPrivilegeError):
-            async with self._pool.acquire() as connection:
-                for projection in self._projections:
-                    await projection.drop_indexes(connection)
 
     async def _say_running(self) -> None:
         if time.monotonic() - self._seen > SEEN_SECONDS:

@@ -229,7 +229,7 @@ def means(
 ) -> Means:
     """What a worker works with, on this test's database; nobody rings its bell."""
     bell = Doorbell(dsn, "nothing", poll_seconds=0.05)
-    return Means(pool, store, keyring, bell, settings)
+    return Means(dsn, pool, store, keyring, bell, settings)
 
 
 @pytest.fixture

@@ -146,7 +146,14 @@ async def _means(ledger: Ledger) -> AsyncIterator[Means]:
     async with Doorbell(
         ledger.dsn, "projections_advanced", poll_seconds=seconds
     ) as bell:
-        yield Means(ledger.pool, ledger.store, ledger.keyring, bell, ledger.settings)
+        yield Means(
+            ledger.dsn,
+            ledger.pool,
+            ledger.store,
+            ledger.keyring,
+            bell,
+            ledger.settings,
+        )
 
 
 class _Shown:

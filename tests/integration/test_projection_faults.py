@@ -59,10 +59,11 @@ class Bench:
     def __init__(
         self, projection: Projection, pool: Pool, bell: Doorbell, settings: Settings
     ) -> None:
+        dsn = settings.database_url or ""
         self.projection = projection
         self._pool = pool
         store, keyring = PostgresEventStore(pool), Keyring(pool, MASTERS)
-        means = Means(pool, store, keyring, bell, settings)
+        means = Means(dsn, pool, store, keyring, bell, settings)
         self.task = asyncio.create_task(Worker((projection,), means).run())
 
     async def state(self) -> tuple[int, str | None]:

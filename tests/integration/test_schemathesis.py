@@ -132,7 +132,7 @@ class _Service(threading.Thread):
             Doorbell(self._dsn, "ledger_events", poll_seconds=0.1) as bell,
         ):
             store, keyring = PostgresEventStore(pool), Keyring(pool, MASTERS)
-            means = Means(pool, store, keyring, bell, self._settings)
+            means = Means(self._dsn, pool, store, keyring, bell, self._settings)
             running = asyncio.create_task(Worker(PROJECTIONS, means).run())
             await bell.listening.wait()
             self.ready.set()

@@ -324,7 +324,7 @@ async def catch_up_as(dsn: str) -> None:
     bell = Doorbell(dsn, "ledger_events", poll_seconds=1)
     async with await open_pool(dsn, settings, application="test") as pool:
         store, keyring = PostgresEventStore(pool), Keyring(pool, MASTERS)
-        means = Means(pool, store, keyring, bell, settings)
+        means = Means(dsn, pool, store, keyring, bell, settings)
         await Worker(known(await read_live(pool)), means).catch_up()
 
 
