@@ -10,9 +10,11 @@ once the history has reached all that had been recorded by then: it is waited fo
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self, TypeGuard
+
+import asyncpg
 
 from ledger.api.read_model import Past, ReadModel, left_by
 from ledger.api.serving import Serving
@@ -30,7 +32,6 @@ from ledger.domain.ids import (
     PhoneNumber,
     Position,
     Sender,
-    SubjectId,
     Version,
 )
 from ledger.domain.signals import LapseReason, LapseSource, Source
@@ -45,7 +46,12 @@ from ledger.store.statements import statement
 _FIND_AS_OF = statement("ledger.api", "find_as_of")
 _READ_CLOCK = statement("ledger.api", "read_clock")
 
-_ALL_THAT_IS_KNOWN: Final = datetime.max.replace(tzinfo=UTC)
+# Where a row has the fields of ``Said``: of what held, of what the same sender was told
+# next, and of what said ``out`` next.
+_HELD: Final = slice(7, 14)
+_NEXT: Final = slice(14, 21)
+_NEXT_OUT: Final = slice(21, 28)
+
 _READS_AT_ONCE: Final = 2
 _READ_BATCH_MAX: Final = 500
 _READS_WAITING_MAX: Final = 10_000
@@ -62,43 +68,52 @@ class Question(NamedTuple):
 
 
 class Said(NamedTuple):
-    """One event, as far as it decides."""
+    """One event, as far as it decides; ordered by when it was so."""
 
+    occurred_at: datetime
+    position: Position
     sender: Sender
     """``NO_SENDER`` of a lapse."""
     status: Answer
-    occurred_at: datetime
     recorded_at: datetime
-    position: Position
-    version: Version
     source: Source | LapseSource
     matched_by: MatchedBy | LapseReason
 
     @property
     def fact(self) -> Fact:
         """What the domain's rules see of it."""
-        return Fact(self.occurred_at, self.version, self.status)
+        # Of one subject, positions are in the order of versions.
+        return Fact(self.occurred_at, Version(self.position), self.status)
+
+
+class Stand(NamedTuple):
+    """Where the history and the ledger stood, and when, as it was read."""
+
+    reached: Position
+    ledger_position: Position
+    now: datetime
 
 
 @dataclass(slots=True)
 class Told:
     """What a subject had said, sender by sender, and what it said next."""
 
-    subject_id: SubjectId
-    reached: Position
-    """The position up to which the history was read."""
-    ledger_position: Position
-    now: datetime
+    stand: Stand
     left: Past | None
     """What the erasures of the number have left, where there were any."""
     erased: bool = False
     """Whether the subject itself was erased."""
-    facts: Facts = field(default_factory=dict)
-    """The newest that each sender was told, for the domain's rules to decide on."""
-    events: dict[Version, Said] = field(default_factory=dict)
-    """The events of those facts."""
+    newest: dict[Sender, Fact] = field(default_factory=dict)
+    """The newest that each sender was told."""
+    held: dict[Version, tuple[Any, ...]] = field(default_factory=dict)
+    """The fields of their events: of all those senders, one is asked for."""
     following: list[Said] = field(default_factory=list)
     """The next of every sender that there ever was, and the next that says out."""
+
+    @property
+    def facts(self) -> Facts:
+        """What the domain's rules decide on."""
+        return with_lapse(self.newest)
 
 
 class PastReader:
@@ -145,8 +160,9 @@ class PastReader:
             StoreUnavailable, QueueFull: it cannot be read now.
         """
         told = await self._batcher.submit(question)
-        if question.known_at is not None and told.reached < told.ledger_position:
-            await self._read_model.wait_for(told.ledger_position, "consent_history")
+        stand = told.stand
+        if question.known_at is not None and stand.reached < stand.ledger_position:
+            await self._read_model.wait_for(stand.ledger_position, "consent_history")
             told = await self._batcher.submit(question)
         return told
 
@@ -188,79 +204,67 @@ class PastReader:
         """What one generation had said, and what is left of those before it."""
         identity = await self._keyring.identity()
         ids = [identity.subject_id(q.number, generation) for q in questions]
-        as_of, known_at = zip(*map(_cut, questions), strict=True)
+        as_of = [question.as_of for question in questions]
+        known_at = [question.known_at for question in questions]
         with translated():
             rows = await self._serving.fetch(_FIND_AS_OF, ids, as_of, known_at)
-        told: dict[int, Told] = {}
-        for ordinal, reached, ledger_position, now, *row in rows:
-            i = ordinal - 1
-            if i not in told:
-                told[i] = Told(ids[i], reached, ledger_position, now, left[i])
-            _collect(told[i], row)
-        return [_checked(told[i], q) for i, q in enumerate(questions)]
+        stand = next(Stand(*row[4:7]) for row in rows if row[0] == 1)
+        told = [Told(stand, one) for one in left]
+        for row in rows:
+            _collect(told[row[0] - 1], row)
+        return [_checked(*each) for each in zip(told, questions, strict=True)]
 
 
-def status_at(told: Told, facts: Facts, at: datetime, sender: Sender | None) -> Answer:
-    """What ``facts``, and erasures before them, say to a sender or to all of them."""
+def status_at(told: Told, decisive: Fact | None, at: datetime) -> Answer:
+    """What the fact that decides says, and erasures before it."""
     left = told.left
     is_suppressed = left is not None and left.since is not None and left.since <= at
-    return answer_of(decisive_for(facts, sender), suppressed=is_suppressed)
+    return answer_of(decisive, suppressed=is_suppressed)
 
 
-def decided_by(told: Told, sender: Sender | None, status: Answer) -> Said | None:
-    """The event that decides on ``status``; None where there is none, or it was erased.
-
-    Where a sender was told nothing it is the one that says ``out`` to another.
-    """
-    fact = decisive_for(told.facts, sender)
-    if fact is None or fact.status != status:
+def decided_by(told: Told, decisive: Fact | None, status: Answer) -> Said | None:
+    """The event that decides on ``status``; None where none does, or it was erased."""
+    if decisive is None or decisive.status != status:
         return None
-    return told.events[fact.version]
+    return Said(*told.held[decisive.version])
 
 
-def ended_by(told: Told, sender: Sender | None) -> Said | None:
+def ended_by(told: Told, decisive: Fact | None, sender: Sender | None) -> Said | None:
     """The next event after which another one decides; None if there is none yet.
 
     What others are told matters only where it says ``out``, or is newer and nobody is
-    out; so of each sender two events are enough, however many followed.
+    out; so the next of each sender is enough, with the next that says ``out``. Until
+    then all of them are only told ``in``, and once is as good as often.
     """
-    before = decisive_for(told.facts, sender)
     facts: Facts = told.facts
-    for said in sorted(told.following, key=lambda one: (one.occurred_at, one.position)):
+    for said in sorted(told.following):
         facts = with_fact(facts, said.sender, said.fact)
         after = decisive_for(facts, sender)
-        if after is not None and after != before:
+        if after is not None and after != decisive:
             return said
     return None
 
 
-def _cut(question: Question) -> tuple[datetime, datetime]:
-    """Both times; nothing known then had occurred after it."""
-    known_at = question.known_at or _ALL_THAT_IS_KNOWN
-    return min(question.as_of, known_at), known_at
-
-
-def _collect(told: Told, row: Sequence[Any]) -> None:
+def _collect(told: Told, row: asyncpg.Record) -> None:
     """One more sender of a subject, or that it was erased, or nothing."""
-    erased_at, left_status, left_since, sender, *events = row
-    if erased_at is not None:
+    if row[1] is not None:
         told.erased = True
-        told.left = left_by(told.left, erased_at, left_status, left_since)
-    if sender is None:
-        return
-    if events[0] is not None:
-        said = Said(sender, *events[:7])
-        told.facts = with_lapse({**told.facts, sender: said.fact})
-        told.events[said.version] = said
-    for first in (7, 14):
-        if events[first] is not None:
-            told.following.append(Said(sender, *events[first : first + 7]))
+        told.left = left_by(told.left, *row[1:4])
+    held = row[_HELD]
+    if (position := held[1]) is not None:
+        # Of one subject, positions are in the order of versions.
+        told.newest[held[2]] = Fact(held[0], position, held[3])
+        told.held[position] = held
+    for event in (row[_NEXT], row[_NEXT_OUT]):
+        if event[1] is not None:
+            told.following.append(Said(*event))
 
 
 def _checked(told: Told, question: Question) -> Told | Exception:
     try:
-        check_past(question.as_of, told.now)
-        check_past(question.known_at or told.now, told.now)
+        check_past(question.as_of, told.stand.now)
+        if question.known_at is not None:
+            check_past(question.known_at, told.stand.now)
     except FutureMoment as error:
         return error
     return told

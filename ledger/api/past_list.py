@@ -23,6 +23,7 @@ from ledger.api.past import PastReader, Question, Told, decided_by, status_at
 from ledger.api.point_in_time import PARAMETERS, Moments, moments_in
 from ledger.api.query import LIMIT_DEFAULT, LIMIT_MAX, Bound, parse_query
 from ledger.api.serving import Serving
+from ledger.domain.consent import decisive_for
 from ledger.domain.ids import Answer, PhoneNumber, Sender
 from ledger.errors import InvalidCursor, InvalidLimit, InvalidQuery, InvalidValue
 
@@ -133,8 +134,9 @@ def _row(told: Told, question: Question) -> PastRow | None:
     number, as_of, _, sender = question
     if sender is not None and sender not in told.facts:
         return None  # As in the list of now: who said nothing to it is not in it.
-    status = status_at(told, told.facts, as_of, sender)
-    said = decided_by(told, sender, status)
+    decisive = decisive_for(told.facts, sender)
+    status = status_at(told, decisive, as_of)
+    said = decided_by(told, decisive, status)
     if status == "unknown" and said is None:
         return None
     if said is None:

@@ -14,12 +14,11 @@ from ledger.api.past import (
     PastReader,
     Question,
     Said,
-    Told,
     decided_by,
     ended_by,
     status_at,
 )
-from ledger.domain.consent import deciding
+from ledger.domain.consent import Facts, deciding, decisive_for
 from ledger.domain.ids import (
     EVERY_SENDER,
     NO_SENDER,
@@ -79,17 +78,18 @@ async def past_record(
     if not (is_e164(number) or told.left or told.facts or told.following):
         raise NotFound("no such address was ever seen; write a number as +14155550100")
     facts = told.facts
-    status = status_at(told, facts, as_of, sender)
+    decisive = decisive_for(facts, sender)
+    status = status_at(told, decisive, as_of)
     record: dict[str, object] = {
         "phoneNumber": number,
         "sender": sender,
         "status": status,
         "asOf": as_of,
         "knownAt": known_at,
-        "position": told.reached,
-        "decidedBy": _event(decided_by(told, sender, status)),
-        "endedBy": _event(ended_by(told, sender)),
-        "senders": [_sender(told, one) for one in sorted(facts) if one != NO_SENDER],
+        "position": told.stand.reached,
+        "decidedBy": _event(decided_by(told, decisive, status)),
+        "endedBy": _event(ended_by(told, decisive, sender)),
+        "senders": [_sender(facts, one) for one in sorted(facts) if one != NO_SENDER],
     }
     if told.left is not None and not facts and not told.following:
         record["erased"] = True
@@ -110,12 +110,12 @@ def _event(said: Said | None) -> dict[str, object] | None:
     }
 
 
-def _sender(told: Told, sender: Sender) -> dict[str, object]:
-    fact = deciding(told.facts, sender)
+def _sender(facts: Facts, sender: Sender) -> dict[str, object]:
+    fact = deciding(facts, sender)
     assert fact is not None, "who was told something has a fact"  # noqa: S101
     return {
         "sender": sender,
         "status": fact.status,
         "since": fact.occurred_at,
-        "position": told.events[fact.version].position,
+        "position": fact.version,
     }

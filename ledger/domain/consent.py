@@ -10,7 +10,7 @@ sender's: it stands under ``NO_SENDER``, and makes every ``in`` of before it
 which it is newer or older than others.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -301,12 +301,16 @@ def overall_deciding(facts: Facts) -> Fact | None:
     Where all that was ``in`` has lapsed, the lapse.
     """
     every = facts.get(EVERY_SENDER)
-    latest: Collection[Fact] = [f for s, f in facts.items() if s != NO_SENDER]
-    if every is not None:
-        latest = [max(fact, every) for fact in latest]
-    outs = [fact for fact in latest if fact.status == "out"]
-    ins = [fact for fact in latest if fact.status == "in"]
-    return max(outs or ins, default=facts.get(NO_SENDER) if latest else None)
+    # Who was told something older than what all were told has been told that since.
+    latest = [
+        fact
+        for sender, fact in facts.items()
+        if sender != NO_SENDER and (every is None or fact >= every)
+    ]
+    for status in ("out", "in"):
+        if decisive := [fact for fact in latest if fact.status == status]:
+            return max(decisive)
+    return facts.get(NO_SENDER) if latest else None
 
 
 def answer_of(fact: Fact | None, *, suppressed: bool = False) -> Answer:
