@@ -17,7 +17,7 @@ from ledger.domain.consent import Proposal
 from ledger.domain.ids import PhoneNumber, Sender, Status, Version
 from ledger.master_key import load_master_keys
 from ledger.settings import Settings
-from ledger.store.codec import Entry, encode
+from ledger.store.codec import Entry, Sealing, encode
 from ledger.store.database import open_pool
 from ledger.store.identity import Identity
 from ledger.store.keyring import Keyring
@@ -85,10 +85,14 @@ def _entries(keyring: Keyring, identity: Identity, day: Day) -> Iterator[Entry]:
     for ordinal in order:
         versions[ordinal] += 1
         proposal = _proposal(identity, ordinal, versions[ordinal])
-        if proposal.version == 1:
+        is_new = proposal.version == 1
+        if is_new:
             keys[ordinal] = keyring.new_subject_key(proposal.subject_id)
+        sealing = Sealing(
+            proposal.subject_id, keys[ordinal], is_new_key=is_new, day=day
+        )
         signal_key = identity.signal_key(str(proposal.evidence["MessageSid"]))
-        yield encode(signal_key, proposal, keys[ordinal], day)
+        yield encode(signal_key, [proposal], sealing)
 
 
 def _proposal(identity: Identity, ordinal: int, version: int) -> Proposal:

@@ -24,7 +24,7 @@ from ledger.domain.ids import PhoneNumber
 from ledger.domain.signals import Signal
 from ledger.master_key import load_master_keys
 from ledger.settings import Settings
-from ledger.store.codec import STATE_HEAD, STATE_MIDDLE, Entry, encode
+from ledger.store.codec import STATE_HEAD, STATE_MIDDLE, Entry, Sealing, encode
 from ledger.store.identity import Identity
 from ledger.store.keyring import Keyring
 from ledger.store.master import WrappedKey
@@ -137,21 +137,26 @@ class _Maker:
         )
         entry = encode(
             self._keys.identity.signal_key(heard.key),
-            proposal,
-            self._keys.ring.subject_key(known.subject.id, known.key),
-            self._keys.days[moment.recorded_at.date().isoformat()],
+            [proposal],
+            Sealing(
+                known.subject.id,
+                self._keys.ring.subject_key(known.subject.id, known.key),
+                is_new_key=proposal.version == 1,
+                day=self._keys.days[moment.recorded_at.date().isoformat()],
+            ),
         )
         return entry, occurred_at
 
 
 def _event_row(entry: Entry, occurred_at: datetime, moment: Moment) -> bytes:
-    topic = entry.topic.encode()
+    [event] = entry.events
+    topic = event.topic.encode()
     times = (_rfc3339(moment.recorded_at), _rfc3339(occurred_at))
-    state = b"".join((STATE_HEAD, times[0], STATE_MIDDLE, times[1], entry.tail))
+    state = b"".join((STATE_HEAD, times[0], STATE_MIDDLE, times[1], event.tail))
     return b"".join(
         (
-            _UUID.pack(5, 16, entry.subject_id.bytes),
-            _BIGINT.pack(8, entry.version),
+            _UUID.pack(5, 16, event.stream_id.bytes),
+            _BIGINT.pack(8, event.version),
             _LENGTH.pack(len(topic)),
             topic,
             _LENGTH.pack(len(state)),

@@ -90,7 +90,13 @@ async def make_app(dsn: str, settings: Settings) -> web.Application:
     app.cleanup_ctx.append(running)
     # Before aiohttp waits for open requests: a stream has no end of its own.
     app.on_shutdown.append(streams.stop)
-    webhook = Webhook(checker, vocabulary, handler, answering)
+    webhook = Webhook(
+        checker,
+        vocabulary,
+        handler,
+        answering,
+        records_messages=settings.record_messages,
+    )
     everyday = [*webhook.everyday(), *EverydayNumber(keys, read_model).everyday()]
     app[EVERYDAY] = Everyday(everyday, settings.body_bytes_max)
     for resource in (

@@ -14,7 +14,7 @@ from uuid import UUID
 from eventsourcing.domain import DomainEventProtocol
 from eventsourcing.persistence import Mapper, StoredEvent
 
-from ledger.domain.events import ConsentChanged
+from ledger.domain.events import LedgerEvent
 from ledger.domain.ids import Sealed
 from ledger.errors import ConfigurationError, RequestRefused
 from ledger.master_key import load_master_keys
@@ -51,10 +51,11 @@ class LedgerMapper(Mapper[UUID]):
     def to_domain_event(self, stored_event: StoredEvent) -> DomainEventProtocol[UUID]:
         """The event; what is personal is open, or ``Sealed``."""
         event = super().to_domain_event(stored_event)
-        if isinstance(event, ConsentChanged):
+        if isinstance(event, LedgerEvent) and event.personal:
             state = vars(event)
-            state["phone_number"] = Sealed(state["phone_number"])
-            state["evidence"] = Sealed(state["evidence"])
+            for name in event.personal:
+                if state[name] is not None:
+                    state[name] = Sealed(state[name])
             if self._keys is not None:
                 state |= self._keys.opened(event)
         return event
@@ -94,23 +95,27 @@ class _Keys:
             )
         return cls(load_master_keys(Settings.from_mapping(given)))
 
-    def opened(self, event: ConsentChanged) -> dict[str, object]:
+    def opened(self, event: LedgerEvent) -> dict[str, object]:
         """Those of its personal fields whose keys were not destroyed."""
-        subject_id, evidence = event.subject_id, Sealed(event.evidence)
-        place, name = (subject_id, event.version), day_of(evidence)
-        subject, day, kept = self._read(subject_id, name)
+        boxes = {n: box for n in event.personal if (box := getattr(event, n))}
+        evidence = boxes.pop("evidence", None)
+        name = day_of(evidence) if evidence else ""
+        subject, day, kept = self._read(event.subject_id, name)
         if subject is None:
             return {}
-        secret = self._masters.unwrap(subject, subject_purpose(subject_id))
-        key = SubjectKey(secret, subject)
+        place = (event.stream_id, event.version)
+        purpose = subject_purpose(event.subject_id)
+        key = SubjectKey(self._masters.unwrap(subject, purpose), subject)
         opened: dict[str, object] = {
-            "phone_number": key.open_number(Sealed(event.phone_number), *place)
+            n: key.open_text(n, box, *place) for n, box in boxes.items()
         }
+        if evidence is None:
+            return opened
         if day is not None:
             opened_day = Day(name, self._masters.unwrap(day, day_purpose(name)))
             secret = key.evidence_secret(opened_day)
         elif kept is not None:
-            secret = self._masters.unwrap(kept, kept_purpose(subject_id, name))
+            secret = self._masters.unwrap(kept, kept_purpose(event.subject_id, name))
         else:
             return opened
         return opened | {"evidence": open_evidence(evidence, secret, *place)}

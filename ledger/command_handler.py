@@ -1,28 +1,28 @@
-"""Signals become events: load, decide, append; on a conflict, again.
+"""What arrived becomes events: load, decide, append; on a conflict, again.
 
-Many signals are handled as one batch, in one transaction. Never acknowledges: the
-caller's ``handle`` returns only after the commit. The subtle part is the loop: the
-append is optimistic, so a subject whose stream grew in another process meanwhile comes
-back as a conflict, is read again and decided again; nobody else in the batch waits.
+Signals of consent, and texts, wishes to send and what became of them, each of which may
+carry a signal: what it says of consent and the text itself are one entry, appended
+together or not at all. Many are handled as one batch, in one transaction. Never
+acknowledges: the caller's ``handle`` returns only after the commit. The subtle part is
+the loop: the append is optimistic, so a stream that grew in another process meanwhile
+comes back as a conflict, is read again and decided again; nobody else in the batch
+waits.
 """
 
-from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import NamedTuple, Self, assert_never
+from typing import Final, NamedTuple, Self, assert_never
 
-from ledger.domain.consent import Subject, assume, decide, evolve, nobody
-from ledger.domain.ids import PhoneNumber, Position, SubjectId
+from ledger.deciding import Deciding, message_id_of, read_messages
+from ledger.domain.consent import Subject
+from ledger.domain.ids import PhoneNumber, Position
+from ledger.domain.messages import Arrival, Text
 from ledger.domain.signals import Signal
-from ledger.errors import (
-    InvalidConsent,
-    KeyMissing,
-    RequestRefused,
-    StoreUnavailable,
-)
+from ledger.errors import InvalidConsent, RequestRefused, StoreUnavailable
+from ledger.people import Known
 from ledger.settings import Settings
 from ledger.store.batcher import Batcher, Promise
-from ledger.store.codec import Entry, encode
+from ledger.store.codec import Entry
 from ledger.store.event_store import (
     Appended,
     Conflict,
@@ -30,42 +30,29 @@ from ledger.store.event_store import (
     EventStore,
     FromTheFuture,
     Outcome,
-    Stream,
 )
-from ledger.store.identity import Identity
 from ledger.store.keyring import Keyring
-from ledger.store.sealing import SubjectKey
 
-_ROUNDS_MAX = 50
-_SUBJECTS_KEPT_MAX = 10_000
+_ROUNDS_MAX: Final = 50
 
 
 class Receipt(NamedTuple):
-    """What became of a signal; ``position`` is None where nothing was to be done."""
+    """What became of it; ``position`` is None where nothing was to be done.
+
+    It is that of the first of the events: what was said of consent, if anything was.
+    """
 
     position: Position | None
     is_new: bool
 
 
-NOTHING_TO_DO = Receipt(None, is_new=False)
-
+NOTHING_TO_DO: Final = Receipt(None, is_new=False)
 
 _Results = dict[int, Receipt | Exception]
 
 
-class _Person(NamedTuple):
-    """Whom a number stands for now, as far as the stream was read."""
-
-    subject: Subject
-    origin: SubjectId
-    """The id of the number's first subject, by which it is remembered."""
-    generation: int = 0
-    key: SubjectKey | None = None
-    """None where nothing is stored of the subject."""
-
-
 class CommandHandler:
-    """Records signals, grouped. Use as ``async with``."""
+    """Records what arrives, grouped. Use as ``async with``."""
 
     def __init__(
         self,
@@ -75,9 +62,8 @@ class CommandHandler:
     ) -> None:
         self._store = store
         self._keyring = keyring
-        self._remembered: OrderedDict[SubjectId, _Person] = OrderedDict()
-        self._reads_bring_nothing = False
-        self._batcher: Batcher[Signal, Receipt] = Batcher(
+        self._known = Known(store, keyring)
+        self._batcher: Batcher[Arrival, Receipt] = Batcher(
             self.handle_all,
             batch_max=settings.batch_max,
             queue_max=settings.queue_max,
@@ -100,34 +86,35 @@ class CommandHandler:
 
     @property
     def waiting(self) -> int:
-        """How many signals are in the queue now."""
+        """How many arrivals are in the queue now."""
         return self._batcher.waiting
 
-    async def handle(self, signal: Signal) -> Receipt:
-        """Record ``signal``; on return its event is durable.
+    async def handle(self, arrival: Arrival) -> Receipt:
+        """Record ``arrival``; on return its events are durable.
 
         Raises:
             InvalidConsent: it says that it occurred in the future.
             PreconditionFailed: the subject is not at the version that it names.
-            QueueFull: too many signals are waiting; nothing was recorded.
+            NotAllowed: it wants to send where no consent allows it.
+            QueueFull: too many are waiting; nothing was recorded.
             StoreUnavailable: it is not known to be durable; safe to try again.
             UnknownEvent: a newer release has written to the subject's stream. What
                 the signal would add to it cannot be decided here, and is not guessed.
         """
-        return await self._batcher.submit(signal)
+        return await self._batcher.submit(arrival)
 
-    def put(self, signal: Signal, promise: Promise[Receipt]) -> None:
+    def put(self, arrival: Arrival, promise: Promise[Receipt]) -> None:
         """As ``handle``, for whoever is called with the receipt, or the error.
 
         Raises:
-            QueueFull: too many signals are waiting; nothing was recorded.
+            QueueFull: too many are waiting; nothing was recorded.
         """
-        self._batcher.put(signal, promise)
+        self._batcher.put(arrival, promise)
 
     async def handle_all(
-        self, signals: Sequence[Signal]
+        self, arrivals: Sequence[Arrival]
     ) -> Sequence[Receipt | Exception]:
-        """Record ``signals`` in one transaction, and one after the other.
+        """Record ``arrivals`` in one transaction, and one after the other.
 
         One result each, in their order: a receipt, which is durable, or why it is
         refused, which holds back none of the others. Nothing waits in the queue, so
@@ -137,12 +124,12 @@ class CommandHandler:
             StoreUnavailable: it is not known whether any of them is durable.
         """
         results: _Results = {}
-        undecided = dict(enumerate(signals))
-        for _ in range(_ROUNDS_MAX):
-            results |= await self._round(undecided)
-            undecided = {i: s for i, s in undecided.items() if i not in results}
+        undecided = dict(enumerate(arrivals))
+        for n in range(_ROUNDS_MAX):
+            results |= await self._round(undecided, is_first=n == 0)
+            undecided = {i: a for i, a in undecided.items() if i not in results}
             if not undecided:
-                return [results[i] for i in range(len(signals))]
+                return [results[i] for i in range(len(arrivals))]
         raise StoreUnavailable(f"{_ROUNDS_MAX} rounds of conflicts")
 
     async def subjects(self, signals: Iterable[Signal]) -> dict[PhoneNumber, Subject]:
@@ -162,8 +149,7 @@ class CommandHandler:
             StoreUnavailable: the database cannot be read now.
         """
         identity = await self._keyring.identity()
-        people = {number: self._recall(identity, number) for number in numbers}
-        people = await self._read(identity, people)
+        people = await self._known.read(identity, numbers)
         return {number: person.subject for number, person in people.items()}
 
     async def positions_of(self, signals: Sequence[Signal]) -> dict[int, Position]:
@@ -177,49 +163,66 @@ class CommandHandler:
         found = await self._store.positions_of(keys)
         return {i: found[key] for i, key in enumerate(keys) if key in found}
 
-    async def _round(self, signals: Mapping[int, Signal]) -> _Results:
+    async def _round(
+        self, arrivals: Mapping[int, Arrival], *, is_first: bool
+    ) -> _Results:
         """Load, decide and append once; what is missing in the result is undecided."""
-        identity = await self._keyring.identity()
-        people = await self._load(identity, signals.values())
-        results, entries = await self._decide(identity, people, signals)
+        deciding = await self._load(arrivals.values(), is_first=is_first)
+        people = dict(deciding.people)
+        results, entries = await self._decide(deciding, arrivals)
         if not entries:
             return results
         appended = await self._store.append(list(entries.values()))
         outcomes = dict(zip(entries, appended, strict=True))
         missing = {
-            signals[i].phone_number
+            arrivals[i].phone_number
             for i, outcome in outcomes.items()
             if not isinstance(outcome, Appended)
         }
         for number in missing:
-            self._forget(people[number])
+            self._known.forget(people[number])
         if missing:
             self._keyring.forget_today()
         # What changed nothing was decided as if all before it were recorded.
         results = {
             i: result
             for i, result in results.items()
-            if signals[i].phone_number not in missing
+            if arrivals[i].phone_number not in missing
         }
         answers = {i: _answer(outcome) for i, outcome in outcomes.items()}
         return results | {i: answer for i, answer in answers.items() if answer}
 
+    async def _load(self, arrivals: Iterable[Arrival], *, is_first: bool) -> Deciding:
+        """Whom and which texts the arrivals are about."""
+        arrivals = list(arrivals)
+        identity = await self._keyring.identity()
+        people = await self._known.load(
+            identity,
+            (arrival.phone_number for arrival in arrivals),
+            may_guess=is_first and all(map(_is_checked_by_append, arrivals)),
+        )
+        # An inbound text is a new one, until the append says that it is not.
+        ids = {
+            message_id_of(identity, arrival)
+            for arrival in arrivals
+            if not isinstance(arrival, Signal | Text)
+            or (isinstance(arrival, Text) and not is_first)
+        }
+        texts = await read_messages(self._store, ids) if ids else {}
+        return Deciding(
+            self._keyring, identity, await self._keyring.today(), people, texts
+        )
+
     async def _decide(
-        self,
-        identity: Identity,
-        people: dict[PhoneNumber, _Person],
-        signals: Mapping[int, Signal],
+        self, deciding: Deciding, arrivals: Mapping[int, Arrival]
     ) -> tuple[_Results, dict[int, Entry]]:
         """What needs no append, and what is to be appended."""
-        day = await self._keyring.today()
-        repeats = len(people) < len(signals)
         results: _Results = {}
         entries: dict[int, Entry] = {}
-        for i, signal in signals.items():
-            person = people[signal.phone_number]
-            key = identity.signal_key(signal.key)
+        for i, arrival in arrivals.items():
+            key = deciding.identity.signal_key(arrival.key)
             try:
-                proposals = decide(person.subject, signal)
+                entry = deciding.entry(key, arrival)
             except RequestRefused as refusal:
                 if any(entry.key == key for entry in entries.values()):
                     continue  # A repeat in this batch: its first is being recorded.
@@ -227,109 +230,22 @@ class CommandHandler:
                 position = await self._store.position_of(key)
                 results[i] = Receipt(position, is_new=False) if position else refusal
                 continue
-            if not proposals:
+            if entry is None:
                 results[i] = NOTHING_TO_DO
-            for proposal in proposals:
-                subject_key = person.key or self._new_key(person.subject)
-                entries[i] = encode(key, proposal, subject_key, day)
-                if repeats:
-                    subject = assume(person.subject, proposal)
-                    assumed = person._replace(subject=subject, key=subject_key)
-                    people[signal.phone_number] = assumed
+            else:
+                entries[i] = entry
         return results, entries
 
-    async def _load(
-        self, identity: Identity, signals: Iterable[Signal]
-    ) -> dict[PhoneNumber, _Person]:
-        """Whom the signals are about: what is remembered, and what came since.
 
-        Where the last reading brought nothing, what is remembered is taken for all
-        there is, and a number that is not for a new one: the append finds out, and the
-        next round reads. That saves a round trip where most numbers are new.
-        """
-        signals = list(signals)
-        numbers = {s.phone_number for s in signals}
-        people = {number: self._recall(identity, number) for number in numbers}
-        if self._reads_bring_nothing and all(map(_is_checked_by_append, signals)):
-            return people
-        self._reads_bring_nothing = True
-        return await self._read(identity, people)
-
-    async def _read(
-        self, identity: Identity, people: dict[PhoneNumber, _Person]
-    ) -> dict[PhoneNumber, _Person]:
-        unread = people
-        while unread:
-            streams = await self._store.read_streams(
-                {
-                    person.subject.id: person.subject.version
-                    for person in unread.values()
-                }
-            )
-            read = {
-                number: self._caught_up(person, streams[person.subject.id])
-                for number, person in unread.items()
-            }
-            people = people | read
-            unread = {
-                number: _successor(identity, number, person)
-                for number, person in read.items()
-                if person.subject.erased
-            }
-        return people
-
-    def _recall(self, identity: Identity, number: PhoneNumber) -> _Person:
-        subject_id = identity.subject_id(number)
-        known = self._remembered.get(subject_id)
-        return known or _Person(nobody(subject_id), subject_id)
-
-    def _caught_up(self, person: _Person, stream: Stream) -> _Person:
-        """The person after what was read, remembered if there is anything."""
-        if not stream.events:
-            return person
-        self._reads_bring_nothing = False
-        subject, key = person.subject, person.key
-        for _, event in stream.events:
-            subject = evolve(subject, event)
-        if key is None and stream.key is not None:
-            key = self._keyring.subject_key(subject.id, stream.key)
-        caught_up = person._replace(subject=subject, key=key)
-        if not subject.erased:
-            self._remember(caught_up)
-        return caught_up
-
-    def _new_key(self, subject: Subject) -> SubjectKey:
-        if subject.version > 0:
-            raise KeyMissing(f"of subject {subject.id}, which was not erased")
-        return self._keyring.new_subject_key(subject.id)
-
-    def _remember(self, person: _Person) -> None:
-        self._remembered[person.origin] = person
-        self._remembered.move_to_end(person.origin)
-        if len(self._remembered) > _SUBJECTS_KEPT_MAX:
-            self._remembered.popitem(last=False)
-
-    def _forget(self, person: _Person) -> None:
-        """Its stream grew, or a failover has set it back: read it again."""
-        self._reads_bring_nothing = False
-        self._remembered.pop(person.origin, None)
-
-
-def _is_checked_by_append(signal: Signal) -> bool:
+def _is_checked_by_append(arrival: Arrival) -> bool:
     """Whether, decided on too little, it is a conflict and not a wrong answer."""
-    return signal.expected_version is None and signal.undoes_out
-
-
-def _successor(identity: Identity, number: PhoneNumber, erased: _Person) -> _Person:
-    """Who the person is since the subject was erased: somebody new."""
-    generation = erased.generation + 1
-    subject_id = identity.subject_id(number, generation)
-    subject = nobody(
-        subject_id,
-        suppressed=erased.subject.suppressed,
-        suppressed_since=erased.subject.suppressed_since,
-    )
-    return _Person(subject, erased.origin, generation)
+    match arrival:
+        case Signal():
+            return arrival.expected_version is None and arrival.undoes_out
+        case Text(signal=signal):
+            return signal is None or signal.undoes_out
+        case _:
+            return False
 
 
 def _answer(outcome: Outcome) -> Receipt | Exception | None:

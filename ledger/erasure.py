@@ -1,9 +1,9 @@
 """Erasing a person, and holding off from it.
 
-An erasure destroys the subject's key and rows and leaves two things: the events, which
-nobody can tell whose they are, and whether the person may be texted. Never edits an
-event. The subtle part is time: what was decided on a stream that has grown meanwhile is
-decided again, so that no STOP and no hold slips in between.
+An erasure destroys the subject's key and rows, those of its texts too, and leaves two
+things: the events, of which nobody can tell whose they are, and whether the person may
+be texted. Never edits an event. The subtle part is time: what was decided on a stream
+that has grown meanwhile is decided again, so that no STOP and no hold slips in between.
 """
 
 import unicodedata
@@ -34,6 +34,20 @@ class Erased(NamedTuple):
     position: Position
 
 
+class _Newest(NamedTuple):
+    """Whom a number stands for now, and who was before."""
+
+    subject: Subject
+    before: Erased | None
+    has_key: bool
+    """Who has said nothing has a key where there are texts."""
+
+    @property
+    def is_new(self) -> bool:
+        """Whether nothing is recorded of the subject."""
+        return self.subject.version == 0 and not self.has_key
+
+
 class Erasures:
     """Erases, holds and releases."""
 
@@ -52,8 +66,9 @@ class Erasures:
             StoreUnavailable: it is not known to be done; safe to try again.
         """
         _check_reason(reason, number)
-        async for subject, before in self._newest(number):
-            if before is not None and subject.version == 0:
+        async for newest in self._newest(number):
+            subject, before, _ = newest
+            if before is not None and newest.is_new:
                 return before
             _refuse_held(subject)
             position = await self._erase(subject, reason, actor)
@@ -94,8 +109,9 @@ class Erasures:
         self, number: PhoneNumber, kind: type[LedgerEvent], fields: dict[str, object]
     ) -> Position:
         _check_reason(str(fields["reason"]), number)
-        async for subject, _ in self._newest(number):
-            if subject.version == 0:
+        async for newest in self._newest(number):
+            subject = newest.subject
+            if newest.is_new:
                 raise NotFound("this number was erased, and not seen since")
             if kind is HoldReleased and subject.held_until is None:
                 raise NotFound("this number is not under a hold")
@@ -106,10 +122,8 @@ class Erasures:
                 return outcome.position
         raise StoreUnavailable("the subject keeps changing")
 
-    async def _newest(
-        self, number: PhoneNumber
-    ) -> AsyncIterator[tuple[Subject, Erased | None]]:
-        """Whom ``number`` stands for now, read anew each time, and who was before.
+    async def _newest(self, number: PhoneNumber) -> AsyncIterator[_Newest]:
+        """Whom ``number`` stands for now, read anew each time.
 
         Raises:
             NotFound: the number was never seen.
@@ -129,10 +143,12 @@ class Erasures:
             if subject.erased:
                 generation += 1
                 continue
-            if subject.version == 0 and before is None:
+            has_key = streams[subject_id].key is not None
+            newest = _Newest(subject, before, has_key)
+            if newest.is_new and before is None:
                 raise NotFound("this number was never seen")
             tries += 1
-            yield subject, before
+            yield newest
 
     async def _erase(
         self, subject: Subject, reason: str, actor: str
@@ -146,6 +162,7 @@ class Erasures:
         fields = {"status": status, "key_id": key.id, "reason": reason, "actor": actor}
         next_version = Version(subject.version + 1)
         entry = encode_open(SubjectErased, subject.id, next_version, fields)
+        [event] = entry.events
         with translated():
             position: Position | None = await self._pool.fetchval(
                 _ERASE,
@@ -153,8 +170,8 @@ class Erasures:
                 subject.version,
                 status,
                 since,
-                entry.topic,
-                entry.tail,
+                event.topic,
+                event.tail,
                 STATE_HEAD,
                 STATE_MIDDLE,
             )

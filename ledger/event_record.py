@@ -12,7 +12,7 @@ from typing import Any, Final, get_args, get_type_hints
 
 import orjson
 
-from ledger.domain.events import ConsentChanged
+from ledger.domain.events import ConsentChanged, MessageEvent
 from ledger.domain.ids import Position
 from ledger.store.codec import RecordedEvent
 from ledger.store.keyring import Keyring, Opened
@@ -24,6 +24,7 @@ _SHOWN_OTHERWISE: Final = (
     "originator_version",
     "timestamp",
     "occurred_at",
+    "counterparty",
 )
 
 
@@ -46,7 +47,7 @@ def to_lines(records: Iterable[EventRecord]) -> bytes:
     return b"".join(orjson.dumps(record, option=options) for record in records)
 
 
-PERSONAL: Final = ("phoneNumber", "evidence", "destroyed")
+PERSONAL: Final = ("phoneNumber", "sid", "evidence", "destroyed")
 """What an event is shown without, where nothing is opened."""
 
 
@@ -67,6 +68,7 @@ def record_types() -> dict[str, type]:
         "position": int,
         "kind": str,
         "subjectId": str,
+        "messageId": str,
         "version": int,
         "occurredAt": datetime,
         "recordedAt": datetime,
@@ -89,10 +91,13 @@ def _shown_as(hint: Any) -> type:  # noqa: ANN401 - what a field may be
 async def _personal(
     keyring: Keyring, recorded: Sequence[RecordedEvent]
 ) -> Mapping[Position, Opened]:
-    places = [position for position, e in recorded if isinstance(e, ConsentChanged)]
-    changes = [event for _, event in recorded if isinstance(event, ConsentChanged)]
-    opened = await keyring.opened(changes)
-    return dict(zip(places, opened, strict=True))
+    sealed = [
+        (position, event)
+        for position, event in recorded
+        if isinstance(event, ConsentChanged | MessageEvent)
+    ]
+    opened = await keyring.opened([event for _, event in sealed])
+    return {position: one for (position, _), one in zip(sealed, opened, strict=True)}
 
 
 def _record(recorded: RecordedEvent, personal: Opened | None) -> EventRecord:
@@ -106,11 +111,13 @@ def _record(recorded: RecordedEvent, personal: Opened | None) -> EventRecord:
         "recordedAt": event.recorded_at,
     }
     own = {n: value for n, value in vars(event).items() if n not in _SHOWN_OTHERWISE}
+    if isinstance(event, MessageEvent):
+        shown["messageId"] = str(event.message_id)
     if personal is not None:
-        own |= personal._asdict()
-        own["destroyed"] = [
-            _camel(n) for n, value in personal._asdict().items() if value is None
-        ]
+        opened = personal._asdict()
+        held = [name for name in event.personal if own[name] is not None]
+        own |= {name: opened[name] for name in held}
+        own["destroyed"] = [_camel(name) for name in held if opened[name] is None]
     return shown | {_camel(name): value for name, value in own.items()}
 
 

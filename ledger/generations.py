@@ -7,13 +7,16 @@ sealed.
 
 import itertools
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from ledger.domain.consent import Subject, evolve, nobody
-from ledger.domain.ids import PhoneNumber, Position, Version
+from ledger.domain.ids import PhoneNumber, Position, SubjectId, Version
 from ledger.store.codec import RecordedEvent
 from ledger.store.event_store import EventStore
 from ledger.store.keyring import Keyring
+
+_STREAMS_MAX: Final = 500
+"""How many texts are read at once."""
 
 
 class Generation(NamedTuple):
@@ -21,12 +24,21 @@ class Generation(NamedTuple):
 
     subject: Subject
     events: list[RecordedEvent]
+    texts: list[RecordedEvent]
+    """The events of its texts, which have streams of their own."""
+
+    @property
+    def everything(self) -> list[RecordedEvent]:
+        """Whatever is recorded of the subject."""
+        return sorted([*self.events, *self.texts])
 
 
 async def person_now(
     store: EventStore, keyring: Keyring, number: PhoneNumber
 ) -> Generation:
     """Whom a number stands for now: somebody new, where the one before was erased.
+
+    Without texts.
 
     Raises:
         UnknownEvent: there is an event that this release does not know.
@@ -39,7 +51,7 @@ async def person_now(
         stream = (await store.read_streams({subject_id: Version(0)}))[subject_id]
         subject = _folded(nobody(subject_id, suppressed=suppressed), stream.events)
         if not subject.erased:
-            return Generation(subject, stream.events)
+            return Generation(subject, stream.events, [])
         suppressed = subject.suppressed
     raise AssertionError  # it counts for ever
 
@@ -60,14 +72,27 @@ async def generations_of(
         subject_id = identity.subject_id(number, generation)
         stream = (await store.read_streams({subject_id: Version(0)}))[subject_id]
         events = stream.up_to(position)
-        if generation and not events:
+        texts = await _texts(store, subject_id, position)
+        if generation and not (events or texts):
             break
         subject = _folded(nobody(subject_id, suppressed=suppressed), events)
-        found.append(Generation(subject, events))
+        found.append(Generation(subject, events, texts))
         suppressed = subject.suppressed
         if not subject.erased:
             break
-    return found if found[0].events else []
+    return found if found[0].events or found[0].texts else []
+
+
+async def _texts(
+    store: EventStore, subject_id: SubjectId, position: Position
+) -> list[RecordedEvent]:
+    ids = (await store.texts_of([subject_id]))[subject_id]
+    found: list[RecordedEvent] = []
+    for start in range(0, len(ids), _STREAMS_MAX):
+        some = ids[start : start + _STREAMS_MAX]
+        streams = await store.read_streams(dict.fromkeys(some, Version(0)))
+        found += [e for stream in streams.values() for e in stream.up_to(position)]
+    return sorted(found)
 
 
 def _folded(subject: Subject, events: Iterable[RecordedEvent]) -> Subject:

@@ -79,5 +79,4 @@ def _entry(subject: Subject, at: datetime, actor: str) -> Entry:
         "actor": actor,
     }
     version = Version(subject.version + 1)
-    entry = encode_open(ConsentLapsed, subject.id, version, fields)
-    return entry._replace(occurred_at=at)
+    return encode_open(ConsentLapsed, subject.id, version, fields, occurred_at=at)

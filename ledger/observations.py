@@ -24,6 +24,13 @@ from prometheus_client import (
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from ledger.command_handler import Receipt
+from ledger.domain.messages import (
+    Arrival,
+    SendRequest,
+    SentReport,
+    StatusReport,
+    Text,
+)
 from ledger.domain.replies import ReplyKind
 from ledger.domain.signals import Signal
 
@@ -43,9 +50,14 @@ ANSWERS = Counter(
     "Replies to texts, by whose they are, and what became of them.",
     ["kind", "outcome"],
 )
+MESSAGES = Counter(
+    "ledger_messages",
+    "Texts received, requested and sent, and what became of them; repeats apart.",
+    ["kind", "outcome"],
+)
 QUEUE = Gauge(
     "ledger_queue_waiting",
-    "Signals waiting to be recorded.",
+    "Signals and texts waiting to be recorded.",
     multiprocess_mode="livesum",
 )
 POSITION = Gauge(
@@ -93,6 +105,13 @@ PHASES: Final = ("filling", "indexing", "catching up", "compared", "cancelled")
 AnswerOutcome = Literal["sent", "refused", "failed", "late", "busy"]
 """``refused``: a handler's reply that may not be sent to this person, or not by us."""
 
+_KINDS: Final = {
+    "Text": "received",
+    "SendRequest": "requested",
+    "SentReport": "sent",
+    "StatusReport": "status",
+}
+
 GATHERING_SECONDS: Final = 0.05
 """How long counts wait at most: who asks another process may miss the last of them, and
 a process that is killed takes them along."""
@@ -107,13 +126,26 @@ def observe_request(route: str, method: str, status: int, started: float) -> Non
     _gather(_request_counter(route, method, status), seconds)
 
 
-def count_signal(signal: Signal, receipt: Receipt) -> None:
-    """Count one recorded signal, or a repeat, or one that changed nothing."""
+def count_arrival(arrival: Arrival, receipt: Receipt) -> None:
+    """Count what was recorded, or is a repeat, or changed nothing.
+
+    As a signal, a text, or both; what was to be sent and what became of it as a text.
+    """
     outcome = "ignored"
     if receipt.position is not None:
         outcome = "appended" if receipt.is_new else "duplicate"
-    counter = _signal_counter(signal.source, signal.status, signal.matched_by, outcome)
-    _gather(counter, 1)
+    signal = arrival if isinstance(arrival, Signal) else _signal_of(arrival)
+    if signal is not None:
+        given = (signal.source, signal.status, signal.matched_by)
+        _gather(_signal_counter(*given, outcome), 1)
+    if not isinstance(arrival, Signal):
+        _gather(_message_counter(type(arrival).__name__, outcome), 1)
+
+
+def _signal_of(
+    arrival: Text | SendRequest | SentReport | StatusReport,
+) -> Signal | None:
+    return None if isinstance(arrival, SendRequest) else arrival.signal
 
 
 def count_answer(kind: ReplyKind, outcome: AnswerOutcome) -> None:
@@ -155,6 +187,11 @@ def _signal_counter(
     source: str, status: str, matched_by: str, outcome: str
 ) -> Callable[[float], None]:
     return SIGNALS.labels(source, status, matched_by, outcome).inc
+
+
+@cache
+def _message_counter(kind: str, outcome: str) -> Callable[[float], None]:
+    return MESSAGES.labels(_KINDS[kind], outcome).inc
 
 
 def observe_projections(

@@ -9,11 +9,11 @@ append takes it must still be so, or it is made again.
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 from uuid import UUID
 
 from ledger.domain.consent import evolve, nobody
-from ledger.domain.events import ConsentChanged, EvidenceErased
+from ledger.domain.events import EvidenceErased
 from ledger.domain.ids import THE_LEDGER, Position, Sealed, SubjectId, Version
 from ledger.errors import InvalidRequest, StoreUnavailable
 from ledger.store.codec import RecordedEvent, encode_open
@@ -39,6 +39,8 @@ _DELETE_DAYS: Final = statement("ledger", "delete_days_before")
 _VACUUM: Final = statement("ledger", "vacuum_evidence_keys")
 _TRIES_MAX: Final = 20
 _STREAMS_MAX: Final = 100
+
+Id = TypeVar("Id", bound=UUID)
 
 Holds = Mapping[UUID, int]
 """Who was ever under a hold, and the position of the newest event about it."""
@@ -129,6 +131,11 @@ class Retention:
             for subject_id, stream in (await self._store.read_streams(after)).items():
                 if _is_held(subject_id, stream.events):
                     found[subject_id] = _days(stream.events)
+        for subject_id, ids in (await self._store.texts_of(found)).items():
+            for some in _chunks(ids):
+                texts = dict.fromkeys(some, Version(0))
+                for stream in (await self._store.read_streams(texts)).values():
+                    found[subject_id] |= _days(stream.events)
         return found
 
     async def _destroy(self, plan: Plan, actor: str) -> Position:
@@ -194,11 +201,8 @@ def _is_held(subject_id: SubjectId, events: Sequence[RecordedEvent]) -> bool:
 
 
 def _days(events: Sequence[RecordedEvent]) -> set[str]:
-    return {
-        day_of(event.evidence)
-        for _, event in events
-        if isinstance(event, ConsentChanged) and isinstance(event.evidence, Sealed)
-    }
+    evidence = (getattr(event, "evidence", None) for _, event in events)
+    return {day_of(sealed) for sealed in evidence if isinstance(sealed, Sealed)}
 
 
 def _columns(kept: Sequence[KeptKey]) -> Iterator[list[object]]:
@@ -208,6 +212,6 @@ def _columns(kept: Sequence[KeptKey]) -> Iterator[list[object]]:
     yield [key.wrapped.master_key for key in kept]
 
 
-def _chunks(ids: Sequence[UUID]) -> Iterator[Sequence[UUID]]:
+def _chunks(ids: Sequence[Id]) -> Iterator[Sequence[Id]]:
     for start in range(0, len(ids), _STREAMS_MAX):
         yield ids[start : start + _STREAMS_MAX]

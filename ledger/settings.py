@@ -154,6 +154,11 @@ class Settings(BaseModel):
     """Whether free text that reads as a revocation opts out. The law counts it (47 CFR
     64.1200(a)(10)); switch it off only if people read those texts. Default: true."""
 
+    record_messages: bool = Field(default=True, alias="LEDGER_RECORD_MESSAGES")
+    """Whether inbound texts are recorded that say nothing of consent, and texts as such
+    beside what they say of it. What is said of consent is recorded in any case.
+    Default: true."""
+
     reply_to_stop: Reply | None = Field(None, alias="LEDGER_REPLY_TO_STOP")
     """What an opt-out is answered with, once, where Twilio does not answer it itself:
     on a standalone short code. The law allows one message without marketing (47 CFR

@@ -48,7 +48,7 @@ async def export_subject(
     generations = await generations_of(store, keyring, number, position)
     if not generations:
         raise NotFound("this number was never seen")
-    recorded = sorted(event for one in generations for event in one.events)
+    recorded = sorted(event for one in generations for event in one.everything)
     newest = generations[-1].subject
     status, since = _now(newest)
     if newest.suppressed and since is None:

@@ -14,6 +14,7 @@ import asyncio
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
+from ledger.domain.events import MessageEvent
 from ledger.domain.ids import Position, SubjectId
 from ledger.errors import MasterKeyMissing
 from ledger.progress import Advance
@@ -252,8 +253,17 @@ class Check:
     ) -> int:
         """Count what was there at the beginning, and what of it signals have made."""
         positions = [row[4] for row in events if part.first <= row[4] <= part.last]
-        # An erasure is the one event that is appended without a signal.
+        # An erasure is appended without a signal, and what a signal has caused behind
+        # what it says of consent is counted with that.
         unsignalled = [p for p, _ in streams.erased.values() if p <= report.position]
+        unsignalled += [
+            position
+            for stream in streams.people.values()
+            for position, event in stream
+            if isinstance(event, MessageEvent)
+            and event.has_cause
+            and position <= report.position
+        ]
         self._signals = SignalSum(
             self._signals.signals + len(positions) - len(unsignalled),
             self._signals.positions + sum(positions) - sum(unsignalled),

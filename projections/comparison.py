@@ -131,7 +131,8 @@ def opened_numbers(
     for subject_id, stream in streams.people.items():
         if not stream or subject_id in streams.erased:
             continue
-        position, event = stream[0]
+        said = (e for e in stream if isinstance(e.event, ConsentChanged))
+        position, event = next(said, stream[0])
         if isinstance(event, ConsentChanged):
             key = keys.get(subject_id)
             numbers[subject_id] = None

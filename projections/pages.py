@@ -123,12 +123,12 @@ class Pages:
         begun = {
             subject_id: stream
             for subject_id, stream in streams.items()
-            if isinstance(stream[0].event, ConsentChanged)
+            if any(isinstance(event, ConsentChanged) for _, event in stream)
             and not isinstance(stream[-1].event, SubjectErased)
         }
         keys = await self._keyring.subject_keys_of_living(begun)
         return [
-            Person(subject_id, _number(stream[0], keys[subject_id]), stream)
+            Person(subject_id, _number(stream, keys[subject_id]), stream)
             for subject_id, stream in begun.items()
             if subject_id in keys
         ]
@@ -144,7 +144,7 @@ class Pages:
             stream = streams[SubjectId(subject_id)]
             begun = {}
             if stream[0].event.originator_version == 1:
-                begun[SubjectId(subject_id)] = _number(stream[0], keys[subject_id])
+                begun[SubjectId(subject_id)] = _number(stream, keys[subject_id])
             batches.append(Batch(stream, begun, frozenset()))
         return batches
 
@@ -154,7 +154,7 @@ def _heard_number(subject_id: SubjectId, first: Said, key: SubjectKey) -> PhoneN
     return key.open_number(Sealed(sealed, "ascii"), subject_id, version)
 
 
-def _number(first: RecordedEvent, key: SubjectKey) -> PhoneNumber:
-    event = first.event
-    assert isinstance(event, ConsentChanged), "people begin by saying something"  # noqa: S101
+def _number(stream: Sequence[RecordedEvent], key: SubjectKey) -> PhoneNumber:
+    """By what was said first: before that there may be a hold."""
+    event = next(e for _, e in stream if isinstance(e, ConsentChanged))
     return key.open_number(Sealed(event.phone_number), event.subject_id, event.version)

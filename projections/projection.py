@@ -5,9 +5,17 @@ compare-and-set in the transaction that writes the rows, so a second worker, or 
 was thought dead, rolls back and does no harm.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import (
+    Awaitable,
+    Callable,
+    Collection,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from typing import Final, NamedTuple, Protocol
 
+from ledger.domain.events import ConsentChanged
 from ledger.domain.ids import Answer, PhoneNumber, Position, SubjectId
 from ledger.store.codec import RecordedEvent, StoredRow, decode
 from ledger.store.database import Connection, Pool, translated
@@ -24,6 +32,16 @@ INDEX_SECONDS_MAX: Final = 3600.0
 """Building an index over hundreds of millions of rows takes a while."""
 
 
+NumbersOf = Callable[
+    [Iterable[ConsentChanged]], Awaitable[Mapping[SubjectId, PhoneNumber]]
+]
+"""Opens whose events these are; who is missing has been erased."""
+
+
+async def _of_nobody(_: Iterable[ConsentChanged]) -> Mapping[SubjectId, PhoneNumber]:
+    return {}
+
+
 class Batch(NamedTuple):
     """Consecutive events, and what those who write rows need to know of them."""
 
@@ -36,6 +54,9 @@ class Batch(NamedTuple):
     """The subjects that end here."""
     digests: Digests = NO_DIGESTS
     """Of the events as they are stored, for whoever moves a checkpoint over them."""
+    numbers_of: NumbersOf = _of_nobody
+    """For who has no row and does not begin here: erased since, or, seldom, under a
+    legal hold before they said anything, so that their stream begins with that."""
 
 
 Row = tuple[object, ...]

@@ -13,7 +13,7 @@ from contextlib import suppress
 from itertools import combinations
 from typing import Final, NamedTuple
 
-from ledger.domain.events import ConsentChanged
+from ledger.domain.events import ConsentChanged, MessageEvent
 from ledger.errors import (
     KeyMissing,
     MasterKeyMissing,
@@ -207,7 +207,7 @@ class Proof:
         with suppress(MasterKeyMissing, KeyMissing):
             try:
                 event = decode(row).event
-                if isinstance(event, ConsentChanged):
+                if isinstance(event, ConsentChanged | MessageEvent):
                     await self._keyring.opened([event])
             except StoreUnavailable:
                 raise

@@ -252,7 +252,8 @@ class Worker:
                 if event.originator_version == 1 and isinstance(event, ConsentChanged)
             )
         erased = (e.subject_id for _, e in events if isinstance(e, SubjectErased))
-        return Batch(events, begun, frozenset(erased), digests_of(rows))
+        numbers_of = self._means.keyring.phone_numbers
+        return Batch(events, begun, frozenset(erased), digests_of(rows), numbers_of)
 
     async def _create_indexes(self) -> None:
         """Make the readers' indexes, if this database role may."""

@@ -11,11 +11,11 @@ from uuid import UUID
 
 from twilio.request_validator import RequestValidator
 
-from ledger.domain.consent import Subject, decide, nobody
+from ledger.domain.consent import Proposal, Subject, decide, nobody
 from ledger.domain.events import ConsentChanged, ConsentLapsed
 from ledger.domain.ids import PhoneNumber, Sender, SubjectId, Version
 from ledger.domain.signals import Signal
-from ledger.store.codec import Entry, encode
+from ledger.store.codec import Entry, Sealing, encode
 from ledger.store.keyring import subject_purpose
 from ledger.store.master import MasterKeys
 from ledger.store.sealing import Day, SubjectKey
@@ -126,8 +126,15 @@ def entry(subject: Subject | SubjectId, **more: Any) -> Entry:
     known = subject if isinstance(subject, Subject) else nobody(subject)
     given = signal(**more)
     [proposal] = decide(known, given)
-    key = subject_key(known.id)
-    return encode(signal_key(given.key), proposal, key, DAY)
+    return entry_of(proposal, given.key)
+
+
+def entry_of(proposal: Proposal, key: str) -> Entry:
+    """What the store is given for a proposal, the first of whom stores the key."""
+    is_new_key = proposal.version == 1
+    sealed_with = subject_key(proposal.subject_id)
+    sealing = Sealing(proposal.subject_id, sealed_with, is_new_key=is_new_key, day=DAY)
+    return encode(signal_key(key), [proposal], sealing)
 
 
 def signal_key(key: str) -> UUID:

@@ -116,6 +116,9 @@ def settings_for(dsn: str, **more: str) -> Settings:
             "LEDGER_POLL_SECONDS": "0.2",
             "LEDGER_APPEND_TIMEOUT_SECONDS": "2",
             "LEDGER_WAIT_SECONDS_MAX": "5",
+            # A text is one event or none, whose position is easy to tell; the tests of
+            # messages, and those of real processes, are with it.
+            "LEDGER_RECORD_MESSAGES": "false",
             **more,
         }
     )

@@ -22,6 +22,9 @@ class _NoKey:
     def seal_number(self, number: str, *_: object) -> str:
         return number
 
+    def seal_text(self, _: str, text: str, *__: object) -> str:
+        return text
+
     def seal_evidence(self, evidence: object, *_: object) -> str:
         return orjson.dumps(evidence).decode()
 

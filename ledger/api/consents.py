@@ -38,7 +38,7 @@ from ledger.errors import (
     PreconditionFailed,
     UnsupportedMediaType,
 )
-from ledger.observations import count_signal
+from ledger.observations import count_arrival
 from ledger.store.event_store import EventStore
 from ledger.store.keyring import Keyring
 
@@ -136,7 +136,7 @@ class ConsentsApi:
             expected_version=expected_version,
         )
         receipt = await self._handler.handle(signal)
-        count_signal(signal, receipt)
+        count_arrival(signal, receipt)
         if not receipt.is_new:
             await self._refuse_other(signal, receipt)
         return await self._answer(signal, receipt)
@@ -158,7 +158,7 @@ class ConsentsApi:
         before = Position(receipt.position - 1)
         [(_, event)] = await self._store.read_after(before, 1)
         assert isinstance(event, ConsentChanged), "only consents have such keys"  # noqa: S101
-        [(number, evidence)] = await self._keyring.opened([event])
+        [(number, evidence, _)] = await self._keyring.opened([event])
         asked = (
             signal.phone_number,
             signal.sender,

@@ -102,7 +102,7 @@ class HistoryApi:
         opened = await self._keyring.opened(sealed)
         evidence = {
             event.version: found
-            for event, (_, found) in zip(sealed, opened, strict=True)
+            for event, (_, found, _) in zip(sealed, opened, strict=True)
         }
         return [
             _with(event, evidence[version])

@@ -8,13 +8,15 @@ requires, is the ledger's *recorded at*.
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from uuid import UUID
 
 from eventsourcing.domain import DomainEvent
 
 from ledger.domain.classify import MatchedBy
 from ledger.domain.ids import (
     Answer,
+    MessageId,
     PhoneNumber,
     Position,
     Sealed,
@@ -23,26 +25,42 @@ from ledger.domain.ids import (
     SubjectId,
     Version,
 )
-from ledger.domain.signals import Evidence, LapseReason, LapseSource, Source
+from ledger.domain.signals import (
+    Evidence,
+    Incoming,
+    LapseReason,
+    LapseSource,
+    Outgoing,
+    Source,
+)
 
 if TYPE_CHECKING:
     from ledger.domain.consent import Subject
+    from ledger.domain.messages import Message
 
 
 @dataclass(frozen=True, kw_only=True)
 class LedgerEvent(DomainEvent):
     """What every event has."""
 
+    personal: ClassVar[tuple[str, ...]] = ()
+    """The fields with personal data: sealed with the subject's key, ``Sealed``."""
+
     occurred_at: datetime
 
     @property
+    def stream_id(self) -> UUID:
+        """The stream that this event is in: a subject's, a message's, the ledger's."""
+        return self.originator_id
+
+    @property
     def subject_id(self) -> SubjectId:
-        """The subject whose stream this event is in."""
+        """The subject whom it is about, and whose key seals what is personal."""
         return SubjectId(self.originator_id)
 
     @property
     def version(self) -> Version:
-        """The event's place in that stream."""
+        """The event's place in its stream."""
         return Version(self.originator_version)
 
     @property
@@ -50,12 +68,13 @@ class LedgerEvent(DomainEvent):
         """When the ledger wrote it, in UTC, by the database's clock."""
         return self.timestamp
 
-    def mutate(self, subject: "Subject | None") -> "Subject":
-        """Fold into ``subject``: what the library's repository calls."""
+    def mutate(self, subject: Any) -> Any:  # noqa: ANN401 - a stream's own aggregate
+        """Fold into a ``Subject`` or None: what the library's repository calls."""
         # A function-level import: consent folds events, and an event only forwards.
         from ledger.domain.consent import evolve, nobody  # noqa: PLC0415
 
-        return evolve(subject or nobody(self.subject_id), self)
+        folded: Subject = evolve(subject or nobody(self.subject_id), self)
+        return folded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +84,8 @@ class ConsentChanged(LedgerEvent):
     ``phone_number`` and ``evidence`` are the only fields with personal data: sealed
     with the subject's key, and read without it, ``Sealed``.
     """
+
+    personal: ClassVar = ("phone_number", "evidence")
 
     status: Status
     previous_status: Answer
@@ -186,3 +207,121 @@ class ConsentChecked(LedgerEvent):
     answer_digest: str
     """SHA-256 of the answer's bytes, in hexadecimal."""
     actor: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class MessageEvent(LedgerEvent):
+    """What every event of a text has: a stream of its own, and the person.
+
+    Sealed with the person's key, bound to the text's stream.
+    """
+
+    counterparty: SubjectId
+    """The subject at the other end, whose key seals what is personal."""
+
+    @property
+    def message_id(self) -> MessageId:
+        """The text whose stream this event is in."""
+        return MessageId(self.originator_id)
+
+    @property
+    def subject_id(self) -> SubjectId:
+        """The person, not the stream."""
+        return self.counterparty
+
+    @property
+    def has_cause(self) -> bool:
+        """Whether it was appended behind another event, for the same signal."""
+        return getattr(self, "consent_version", None) is not None
+
+    def mutate(self, message: "Message | None") -> "Message":
+        """Fold into ``message``: what the library's repository calls."""
+        # As above: messages folds events, and an event only forwards.
+        from ledger.domain.messages import fold, unwritten  # noqa: PLC0415
+
+        return fold(message or unwritten(self.message_id), self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MessageReceived(MessageEvent):
+    """A person has sent a text."""
+
+    personal: ClassVar = ("phone_number", "sid", "evidence")
+
+    sender: Sender | None
+    """What a consent in it would be about; None where Twilio named nothing."""
+    address: str | None
+    """Our address that it was sent to; None where Twilio named none."""
+    source: Incoming
+    actor: str
+    consent_version: Version | None
+    """What it says of consent: the event at that version of the person's stream,
+    recorded directly before this one, which holds the evidence. None for nothing."""
+    phone_number: PhoneNumber | Sealed
+    sid: str | Sealed
+    """Twilio's name for it."""
+    evidence: Evidence | Sealed | None
+    """Its body and whatever else Twilio sent; None where the consent event has it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MessageRequested(MessageEvent):
+    """A text is to be sent: recorded before Twilio is asked, with what allows it."""
+
+    personal: ClassVar = ("phone_number", "evidence")
+
+    sender: Sender
+    """For whom the person's consent was looked at."""
+    address: str | None
+    """Our address that it is to come from; None where a service picks one."""
+    consent_status: Literal["in", "unknown"]
+    """What the person's status was for ``sender``: the stream had not moved on when
+    this was recorded."""
+    allowed_by: Version | None
+    """The version, in the person's stream, of the event that decided; None for none."""
+    send_at: datetime | None
+    """When it is to be sent; None for at once."""
+    actor: str
+    phone_number: PhoneNumber | Sealed
+    evidence: Evidence | Sealed
+    """What is to be sent."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MessageSent(MessageEvent):
+    """Twilio has an outgoing text, ours or anybody's of the account."""
+
+    personal: ClassVar = ("phone_number", "sid", "evidence")
+
+    sender: Sender | None
+    address: str | None
+    """Our address that it comes from; None where Twilio has not picked one."""
+    status: str
+    """What Twilio said its status was."""
+    error_code: int | None
+    source: Outgoing
+    """``api`` for ours; else whence we know of one that we did not send."""
+    actor: str
+    consent_version: Version | None
+    """As in ``MessageReceived``: Twilio refused it as blocked."""
+    phone_number: PhoneNumber | Sealed | None
+    """None, as what follows, where the person was erased before this was known."""
+    sid: str | Sealed | None
+    evidence: Evidence | Sealed | None
+    """None also where the consent event has it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MessageStatusChanged(MessageEvent):
+    """What became of an outgoing text, as somebody said, in whatever order."""
+
+    personal: ClassVar = ("evidence",)
+
+    status: str
+    error_code: int | None
+    source: Outgoing
+    actor: str
+    consent_version: Version | None
+    """As in ``MessageReceived``: Twilio blocks the pair."""
+    evidence: Evidence | Sealed | None
+    """None where the consent event has it, or where the person was erased before."""

@@ -18,11 +18,14 @@ PhoneNumber = NewType("PhoneNumber", str)
 Sender = NewType("Sender", str)
 """What a consent is about: a MessagingServiceSid, or the Twilio address in ``To``."""
 
+MessageId = NewType("MessageId", UUID)
+"""A text, in or out: a keyed digest of what names it, never Twilio's SID itself."""
+
 Position = NewType("Position", int)
 """Place of an event in the whole ledger, from 1, gapless, in commit order."""
 
 Version = NewType("Version", int)
-"""Place of an event in its subject's stream, from 1."""
+"""Place of an event in its stream, a subject's or a message's, from 1."""
 
 
 class Sealed(str):

@@ -11,9 +11,17 @@ from typing import Literal, NamedTuple
 from ledger.domain.classify import MatchedBy
 from ledger.domain.ids import PhoneNumber, Sender, Status, Version
 
-Source = Literal["twilio.inbound", "twilio.status", "twilio.import", "api", "import"]
+Source = Literal[
+    "twilio.inbound", "twilio.status", "twilio.import", "api", "import", "reconcile"
+]
+Incoming = Literal["twilio.inbound", "twilio.import"]
+"""Whence we know of a text that somebody has sent us."""
+
+Outgoing = Literal["api", "twilio.status", "twilio.import", "reconcile"]
+"""Whence we know what became of a text that was sent: ``api`` is Twilio's answer."""
 LapseSource = Literal["twilio.deactivations"]
 LapseReason = Literal["deactivated"]
+
 Evidence = Mapping[str, object]
 
 

@@ -31,6 +31,7 @@
     │   ├── AlreadyExists
     │   ├── PreconditionFailed
     │   ├── OnHold
+    │   ├── NotAllowed
     │   ├── IdempotencyKeyReused
     │   ├── RebuildRunning
     │   ├── RebuildBlocked
@@ -121,6 +122,7 @@ from ledger.errors.refused import (
     InvalidSignature,
     MethodNotAllowed,
     NotAcceptable,
+    NotAllowed,
     NotFound,
     OnHold,
     PreconditionFailed,
@@ -171,6 +173,7 @@ __all__ = [
     "MethodNotAllowed",
     "NoNumberColumn",
     "NotAcceptable",
+    "NotAllowed",
     "NotFound",
     "NotServed",
     "NotYetProjected",

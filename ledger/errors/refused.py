@@ -57,6 +57,19 @@ class OnHold(RequestRefused):
     code = "on_hold"
 
 
+class NotAllowed(RequestRefused):
+    """The person has not agreed to texts from this sender."""
+
+    code = "not_allowed"
+
+    def __init__(self, status: str, version: int | None) -> None:
+        super().__init__(f"the number is {status} for this sender")
+        self.status = status
+        """``out`` or ``unknown``."""
+        self.version = version
+        """Of the event in the person's stream that decided; None where none did."""
+
+
 class IdempotencyKeyReused(RequestRefused):
     """The Idempotency-Key was used before, for a different consent."""
 

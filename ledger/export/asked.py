@@ -97,7 +97,7 @@ async def _of_number(
     known = await generations_of(store, keyring, typed_number(number), span.until)
     if not known:
         raise NotFound("this number was never seen")
-    events = sorted(event for one in known for event in one.events)
+    events = sorted(event for one in known for event in one.everything)
     return [event for event in events if event.position > span.after]
 
 

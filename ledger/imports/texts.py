@@ -71,7 +71,7 @@ class TextInterpreter:
             if value not in ("", None) and name not in self._rules.without
         ]
         try:
-            signal = parse_text(parameters, self._vocabulary)
+            signal = parse_text(parameters, self._vocabulary).signal
         except UnusableText as error:
             raise RowRefused("unusable_text", str(error)) from None
         if signal is None:

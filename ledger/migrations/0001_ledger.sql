@@ -37,7 +37,8 @@ CREATE TABLE signal_keys (
 );
 
 -- One data key a subject, wrapped by the master key of that id. A subject with events
--- and without a key has been erased.
+-- and without a key has been erased; one with a key and without events has sent or been
+-- sent texts, and said nothing of consent.
 CREATE TABLE subject_keys (
     subject_id uuid CONSTRAINT subject_keys_subject_has_one PRIMARY KEY,
     wrapped_key bytea NOT NULL,
@@ -111,42 +112,51 @@ CREATE FUNCTION rfc3339_v1(at timestamptz) RETURNS bytea LANGUAGE sql STABLE AS 
         to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"'), 'UTF8')
 $$;
 
--- Appends a batch in one round trip: one transaction, one commit, one NOTIFY.
+-- Appends a batch of entries in one round trip: one transaction, one commit, one NOTIFY.
 --
 -- It is a function because the lock must come first and each statement after it must
 -- see what the previous holder of the lock committed. In READ COMMITTED every statement
 -- of a plpgsql function takes its own snapshot; a single statement with the lock in a
 -- CTE would have taken its snapshot before it waited.
 --
--- keys[i], subjects[i], versions[i], topics[i], occurred[i], tails[i], data_keys[i] are one
--- proposal. occurred[i] is null where it happened when it is recorded; data_keys[i] is the
--- wrapped key that it is sealed with, null where nothing is. It is stored with a subject's
--- first event, and after that it must be the one that is stored; so must day_key, if it is
--- given, for that day: a process may remember a key that a failover has lost, and what is
--- sealed with that one would never be opened. The stored state is
+-- An entry is what one signal has caused: its events go in together, one after the other,
+-- or none does. streams[i], versions[i], topics[i], occurred[i], tails[i] are one event;
+-- occurred[i] is null where it happened when it is recorded. The rest is the entry's, in
+-- the row of its first event, and null in the others: keys[i] counts once; subjects[i] is
+-- the person, data_keys[i] the wrapped key that is sealed with, null where nothing is.
+-- new_keys[i] says that the key is to be stored, for somebody who has none and no event;
+-- else it must be the one that is stored, and so must day_key, if it is given, for that
+-- day: a process may remember a key that a failover has lost, and what is sealed with that
+-- one would never be opened. subject_versions[i], if it is given, is how many events the
+-- person's stream must have, though none may be added: what was decided by them, a text
+-- that may be sent, is then still so. The stored state is
 --   state_head || recorded at || state_middle || occurred at || tails[i]
 -- so that both times are the database's own, written under the lock.
 --
--- Where all are appended, one row says so, with the first one's position. Else each
--- proposal gets its own outcome, and none fails its neighbours:
---   appended   it is in the ledger at (position, recorded_at)
+-- Where all are appended, one row says so, with the first one's position. Else each entry
+-- gets its own outcome, and none fails its neighbours:
+--   appended   its events are in the ledger from (position, recorded_at) on
 --   duplicate  its key was there before, at position
---   conflict   its version is not the next of its subject's stream, or its keys are not
---              those that are stored: decide again
+--   conflict   a version is not the next of its stream, a subject's is not what it was,
+--              or its keys are not those that are stored: decide again
 --   future     it says that it happened later than now
 --
 -- Nearly every batch has nothing but new keys and next versions, so that is tried first,
 -- as plain inserts that the unique constraints check; where one objects, what was
--- inserted is rolled back, the lock is kept, and the proposals are sorted out one by one.
+-- inserted is rolled back, the lock is kept, and the same is done entry by entry. An entry
+-- was decided as if all before it of its streams and its person were recorded, so it fits
+-- only if they are: behind one that is not (a repeat, one that is refused) its version
+-- could still be the next, since another process has appended, or leave a gap.
 --
 -- The plans are fixed: no statistic makes one of these look-ups better as a scan.
 CREATE FUNCTION append_events_v1(
-    keys uuid[], subjects uuid[], versions bigint[], topics text[],
-    occurred timestamptz[], tails bytea[], data_keys bytea[], master_key text,
-    day text, day_key bytea,
+    keys uuid[], streams uuid[], versions bigint[], topics text[],
+    occurred timestamptz[], tails bytea[],
+    subjects uuid[], subject_versions bigint[], data_keys bytea[], new_keys boolean[],
+    master_key text, day text, day_key bytea,
     state_head bytea, state_middle bytea
 ) RETURNS TABLE (
-    ordinal bigint, outcome text, event_position bigint, event_recorded_at timestamptz
+    outcome text, event_position bigint, event_recorded_at timestamptz
 )
 LANGUAGE plpgsql
 SET enable_seqscan = off
@@ -156,8 +166,14 @@ DECLARE
     last_position bigint;
     now_recorded timestamptz;
     now_text bytea;
-    appended bigint := 0;
     day_is_known boolean;
+    appended bigint := 0;
+    base bigint;
+    rows constant integer := cardinality(keys);
+    first integer := 1;
+    last integer := cardinality(keys);
+    is_whole boolean := true;
+    spoilt uuid[] := '{}';
 BEGIN
     SELECT p.position, greatest(clock_timestamp(), p.recorded_at)
         INTO STRICT last_position, now_recorded
@@ -166,136 +182,134 @@ BEGIN
     day_is_known := day_key IS NULL OR EXISTS (
         SELECT FROM evidence_keys AS k WHERE k.name = day AND k.wrapped_key = day_key);
 
-    BEGIN
-        -- An expression and no query: four times as fast, and false of nulls alone.
-        IF now_recorded < ANY (occurred) OR NOT day_is_known THEN
-            RAISE unique_violation;
-        END IF;
-
-        INSERT INTO signal_keys (signal_key, position)
-        SELECT p.key, last_position + p.ordinal
-        FROM unnest(keys) WITH ORDINALITY AS p (key, ordinal);
-
-        INSERT INTO subject_keys (subject_id, wrapped_key, master_key)
-        SELECT p.subject, p.wrapped, append_events_v1.master_key
-        FROM unnest(subjects, versions, data_keys) AS p (subject, version, wrapped)
-        WHERE p.version = 1 AND p.wrapped IS NOT NULL;
-
-        INSERT INTO ledger_events
-            (originator_id, originator_version, topic, state, notification_id)
-        SELECT p.subject, p.version, p.topic,
-            state_head || now_text || state_middle
-            || CASE WHEN p.happened IS NULL THEN now_text ELSE rfc3339_v1(p.happened) END
-            || p.tail,
-            last_position + p.ordinal
-        FROM unnest(subjects, versions, topics, occurred, tails)
-            WITH ORDINALITY
-            AS p (subject, version, topic, happened, tail, ordinal);
-
-        -- What no constraint objects to: a version left out or before its time,
-        -- another key.
-        IF 1 < ANY (versions) THEN
-            PERFORM FROM unnest(subjects, versions, data_keys) WITH ORDINALITY
-                AS p (subject, version, wrapped, ordinal)
-                WHERE p.version > 1 AND (
-                    NOT EXISTS (
-                        SELECT FROM ledger_events AS e
-                        WHERE e.originator_id = p.subject
-                            AND e.originator_version = p.version - 1
-                            AND e.notification_id < last_position + p.ordinal)
-                    OR p.wrapped IS NOT NULL AND NOT EXISTS (
-                        SELECT FROM subject_keys AS k
-                        WHERE k.subject_id = p.subject AND k.wrapped_key = p.wrapped));
+    WHILE first <= rows LOOP
+        outcome := 'appended';
+        event_position := NULL;
+        IF NOT is_whole THEN
+            last := first;
+            WHILE last < rows AND keys[last + 1] IS NULL LOOP
+                last := last + 1;
+            END LOOP;
+            SELECT k.position INTO event_position
+                FROM signal_keys AS k WHERE k.signal_key = keys[first];
             IF FOUND THEN
-                RAISE unique_violation;
+                outcome := 'duplicate';
+            ELSIF now_recorded < ANY (occurred[first:last]) THEN
+                outcome := 'future';
+            ELSIF spoilt && (subjects[first] || streams[first:last]) THEN
+                outcome := 'conflict';
             END IF;
         END IF;
+        base := last_position + appended;
 
-        appended := cardinality(keys);
-        ordinal := 0;
-        outcome := 'all appended';
-        event_position := last_position + 1;
-        event_recorded_at := now_recorded;
-        RETURN NEXT;
-    EXCEPTION WHEN unique_violation THEN
-        appended := 0;
-    END;
+        IF outcome = 'appended' THEN
+        BEGIN
+            -- An expression and no query: four times as fast, and false of nulls alone.
+            IF now_recorded < ANY (occurred[first:last]) OR NOT day_is_known THEN
+                RAISE unique_violation;
+            END IF;
 
-    IF appended = 0 THEN
-        RETURN QUERY
-        WITH proposed AS (
-            SELECT p.*,
-                (SELECT k.position FROM signal_keys AS k WHERE k.signal_key = p.key)
-                    AS known_at,
-                row_number() OVER (PARTITION BY p.key ORDER BY p.ordinal) AS repeat,
-                row_number() OVER (PARTITION BY p.subject ORDER BY p.ordinal) AS step
-            FROM unnest(keys, subjects, versions, topics, occurred, tails, data_keys)
-                WITH ORDINALITY
-                AS p (key, subject, version, topic, happened, tail, wrapped, ordinal)
-        ),
-        heads AS (
-            SELECT s.subject, coalesce((
-                SELECT e.originator_version FROM ledger_events AS e
-                WHERE e.originator_id = s.subject
-                ORDER BY e.originator_version DESC LIMIT 1
-            ), 0) AS version
-            FROM (SELECT DISTINCT p.subject FROM proposed AS p) AS s
-        ),
-        -- A proposal was decided as if all of its subject before it in the batch were
-        -- recorded, so it fits only if they are. After one that is not (a repeat, one
-        -- that is refused) its version could still be the next, since another process
-        -- has appended, or leave a gap. A repeat inside the batch waits for the next
-        -- one, where its key is known.
-        fitting AS (
-            SELECT p.*, bool_and(
-                p.known_at IS NULL AND p.repeat = 1 AND p.version = h.version + p.step
-                AND (p.happened > now_recorded) IS NOT TRUE
-                AND day_is_known
-                AND (h.version = 0 OR p.wrapped IS NULL OR EXISTS (
-                    SELECT FROM subject_keys AS k
-                    WHERE k.subject_id = p.subject AND k.wrapped_key = p.wrapped))
-            ) OVER (PARTITION BY p.subject ORDER BY p.ordinal) AS fits
-            FROM proposed AS p JOIN heads AS h ON h.subject = p.subject
-        ),
-        accepted AS (
-            SELECT f.*, last_position + row_number() OVER (ORDER BY f.ordinal) AS position
-            FROM fitting AS f WHERE f.fits
-        ),
-        new_events AS (
+            INSERT INTO signal_keys (signal_key, position)
+            SELECT p.key, base + p.ordinal
+            FROM unnest(keys[first:last]) WITH ORDINALITY AS p (key, ordinal)
+            WHERE p.key IS NOT NULL;
+
+            IF true = ANY (new_keys[first:last]) THEN
+                INSERT INTO subject_keys (subject_id, wrapped_key, master_key)
+                SELECT p.subject, p.wrapped, append_events_v1.master_key
+                FROM unnest(subjects[first:last], data_keys[first:last],
+                    new_keys[first:last]) AS p (subject, wrapped, is_new)
+                WHERE p.is_new;
+                -- Who has events had a key: it was erased, or lost. Where the first of
+                -- them is to be made, the constraint on versions says so.
+                PERFORM FROM unnest(subjects[first:last], streams[first:last],
+                    new_keys[first:last]) AS p (subject, stream, is_new)
+                WHERE p.is_new AND p.stream <> p.subject AND EXISTS (
+                    SELECT FROM ledger_events AS e
+                    WHERE e.originator_id = p.subject AND e.originator_version = 1);
+                IF FOUND THEN
+                    RAISE unique_violation;
+                END IF;
+            END IF;
+
             INSERT INTO ledger_events
                 (originator_id, originator_version, topic, state, notification_id)
-            SELECT a.subject, a.version, a.topic,
+            SELECT p.stream, p.version, p.topic,
                 state_head || now_text || state_middle
-                || CASE WHEN a.happened IS NULL THEN now_text
-                    ELSE rfc3339_v1(a.happened) END
-                || a.tail,
-                a.position
-            FROM accepted AS a ORDER BY a.ordinal
-        ),
-        new_keys AS (
-            INSERT INTO signal_keys (signal_key, position)
-            SELECT a.key, a.position FROM accepted AS a
-        ),
-        made_keys AS (
-            INSERT INTO subject_keys (subject_id, wrapped_key, master_key)
-            SELECT a.subject, a.wrapped, append_events_v1.master_key
-            FROM accepted AS a WHERE a.version = 1 AND a.wrapped IS NOT NULL
-        )
-        SELECT p.ordinal,
-            CASE
-                WHEN a.position IS NOT NULL THEN 'appended'
-                WHEN p.known_at IS NOT NULL THEN 'duplicate'
-                WHEN p.happened > now_recorded THEN 'future'
-                ELSE 'conflict'
-            END,
-            coalesce(a.position, p.known_at),
-            CASE WHEN a.position IS NOT NULL THEN now_recorded END
-        FROM proposed AS p LEFT JOIN accepted AS a ON a.ordinal = p.ordinal
-        ORDER BY p.ordinal;
+                || CASE WHEN p.happened IS NULL THEN now_text
+                    ELSE rfc3339_v1(p.happened) END
+                || p.tail,
+                base + p.ordinal
+            FROM unnest(streams[first:last], versions[first:last], topics[first:last],
+                occurred[first:last], tails[first:last]) WITH ORDINALITY
+                AS p (stream, version, topic, happened, tail, ordinal);
 
-        SELECT count(*) INTO appended FROM ledger_events AS e
-            WHERE e.notification_id > last_position;
-    END IF;
+            -- What no constraint objects to: a version left out or before its time,
+            -- another key, a person whose stream has moved on or was set back.
+            IF 1 < ANY (versions[first:last]) THEN
+                PERFORM FROM unnest(streams[first:last], versions[first:last])
+                    WITH ORDINALITY AS p (stream, version, ordinal)
+                    WHERE p.version > 1 AND NOT EXISTS (
+                        SELECT FROM ledger_events AS e
+                        WHERE e.originator_id = p.stream
+                            AND e.originator_version = p.version - 1
+                            AND e.notification_id < base + p.ordinal);
+                IF FOUND THEN
+                    RAISE unique_violation;
+                END IF;
+            END IF;
+            IF false = ANY (new_keys[first:last]) THEN
+                PERFORM FROM unnest(subjects[first:last], data_keys[first:last],
+                    new_keys[first:last]) AS p (subject, wrapped, is_new)
+                    WHERE NOT p.is_new AND NOT EXISTS (
+                        SELECT FROM subject_keys AS k
+                        WHERE k.subject_id = p.subject AND k.wrapped_key = p.wrapped);
+                IF FOUND THEN
+                    RAISE unique_violation;
+                END IF;
+            END IF;
+            IF 0 <= ANY (subject_versions[first:last]) THEN
+                PERFORM FROM unnest(subjects[first:last], subject_versions[first:last])
+                    WITH ORDINALITY AS p (subject, version, ordinal)
+                    WHERE EXISTS (
+                        SELECT FROM ledger_events AS e
+                        WHERE e.originator_id = p.subject
+                            AND e.originator_version = p.version + 1
+                            AND e.notification_id < base + p.ordinal)
+                    OR p.version > 0 AND NOT EXISTS (
+                        SELECT FROM ledger_events AS e
+                        WHERE e.originator_id = p.subject
+                            AND e.originator_version = p.version
+                            AND e.notification_id < base + p.ordinal);
+                IF FOUND THEN
+                    RAISE unique_violation;
+                END IF;
+            END IF;
+        EXCEPTION WHEN unique_violation THEN
+            outcome := 'conflict';
+        END;
+        END IF;
+
+        IF outcome = 'appended' THEN
+            event_position := base + 1;
+            event_recorded_at := now_recorded;
+            appended := appended + last - first + 1;
+        ELSE
+            event_recorded_at := NULL;
+            spoilt := spoilt || subjects[first] || streams[first:last];
+        END IF;
+        IF NOT is_whole THEN
+            RETURN NEXT;
+            first := last + 1;
+        ELSIF outcome = 'appended' THEN
+            outcome := 'all appended';
+            RETURN NEXT;
+            first := rows + 1;
+        ELSE
+            is_whole := false;
+            spoilt := '{}';
+        END IF;
+    END LOOP;
 
     IF appended > 0 THEN
         UPDATE ledger_position AS p
@@ -328,8 +342,8 @@ BEGIN
     SELECT p.position + 1, greatest(clock_timestamp(), p.recorded_at)
         INTO STRICT next_position, now_recorded
         FROM ledger_position AS p WHERE p.only_row FOR UPDATE;
-    IF expected_version IS DISTINCT FROM (
-        SELECT max(e.originator_version) FROM ledger_events AS e
+    IF expected_version <> (
+        SELECT coalesce(max(e.originator_version), 0) FROM ledger_events AS e
         WHERE e.originator_id = erased
     ) OR NOT EXISTS (SELECT FROM subject_keys AS k WHERE k.subject_id = erased) THEN
         RETURN;

@@ -8,7 +8,7 @@ at is given by the database under the counter's lock, after this module has run,
 state is made in pieces and the database joins them around the times.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 from uuid import UUID, uuid4
@@ -17,8 +17,14 @@ import orjson
 from eventsourcing.utils import get_topic
 
 from ledger.domain.consent import Proposal
-from ledger.domain.events import ConsentChanged, LedgerEvent, SubjectErased
+from ledger.domain.events import (
+    ConsentChanged,
+    LedgerEvent,
+    MessageEvent,
+    SubjectErased,
+)
 from ledger.domain.ids import Position, Sealed, SubjectId, Version
+from ledger.domain.messages import MessageProposal
 from ledger.errors import EventBroken, UnknownEvent
 from ledger.store.kinds import KINDS, STORED_FIELDS, class_version_of
 from ledger.store.master import WrappedKey
@@ -28,7 +34,15 @@ STATE_HEAD: Final = b'{"timestamp":{"_type_":"datetime_iso","_data_":"'
 STATE_MIDDLE: Final = b'"},"occurred_at":{"_type_":"datetime_iso","_data_":"'
 _STATE_TAIL: Final = b'"},'
 
-_TIMES: Final = ("timestamp", "occurred_at", "until", "before", "as_of", "known_at")
+_TIMES: Final = (
+    "timestamp",
+    "occurred_at",
+    "until",
+    "before",
+    "as_of",
+    "known_at",
+    "send_at",
+)
 # By kind, since to look for what is not there costs a twentieth of reading an event;
 # but in a state that is to be upcast, any of them may still be.
 _TIMES_OF: Final = {
@@ -36,6 +50,7 @@ _TIMES_OF: Final = {
     for kind, fields in STORED_FIELDS.items()
 }
 _CONSENT_CHANGED: Final = get_topic(ConsentChanged)
+_AS_THE_LIBRARY: Final = orjson.OPT_PASSTHROUGH_DATETIME
 _SAID: Final = ("in", "out")
 _LEFT: Final = ("out", "unknown")
 # What reading anything but a state's JSON raises.
@@ -59,23 +74,93 @@ class RecordedEvent(NamedTuple):
     event: LedgerEvent
 
 
-class Entry(NamedTuple):
-    """A proposal as the append statement takes it, under the key of its signal."""
+class Encoded(NamedTuple):
+    """An event as the append statement takes it: all but its times."""
 
-    key: UUID
-    subject_id: SubjectId
+    stream_id: UUID
     version: Version
     topic: str
     occurred_at: datetime | None
     tail: bytes
-    data_key: WrappedKey | None
-    """The subject's key, where something is sealed with it."""
-    day: Day | None
+
+
+class Entry(NamedTuple):
+    """What one signal has caused: events that are appended together, in this order.
+
+    All of them are about one person, whose key seals what is personal in them.
+    """
+
+    key: UUID
+    """The signal's."""
+    events: tuple[Encoded, ...]
+    subject_id: SubjectId | None = None
+    """The person; None where nothing is sealed and nothing is to be checked."""
+    data_key: WrappedKey | None = None
+    """The person's key, where something is sealed with it."""
+    is_new_key: bool = False
+    """Whether it is to be stored: the person has none, and no event."""
+    subject_version: Version | None = None
+    """How many events the person's stream must have still, though none is added."""
+    day: Day | None = None
     """The day whose secret evidence is sealed with; the same in a whole batch."""
 
 
-def encode(key: UUID, proposal: Proposal, subject_key: SubjectKey, day: Day) -> Entry:
-    """The pieces of a stored event, all but its times, with what is personal sealed."""
+class Sealing(NamedTuple):
+    """What is needed to seal what is personal of an entry."""
+
+    subject_id: SubjectId
+    key: SubjectKey
+    is_new_key: bool
+    day: Day
+
+
+def encode(
+    key: UUID,
+    proposals: Sequence[Proposal | MessageProposal],
+    sealing: Sealing,
+    *,
+    subject_version: Version | None = None,
+) -> Entry:
+    """The pieces of stored events, all but their times, with what is personal sealed.
+
+    The person's key is stored, or must be the one that is, also where nothing is
+    sealed but that the person was erased is to be found out.
+    """
+    return Entry(
+        key,
+        tuple(
+            _message(proposal, sealing)
+            if isinstance(proposal, MessageProposal)
+            else _consent(proposal, sealing)
+            for proposal in proposals
+        ),
+        sealing.subject_id,
+        sealing.key.wrapped,
+        sealing.is_new_key,
+        subject_version,
+        sealing.day if sealing.day.box else None,
+    )
+
+
+def encode_unsealed(key: UUID, proposal: MessageProposal) -> Entry:
+    """The same of an event of a text of somebody who was erased: nothing is held."""
+    return Entry(key, (_message(proposal, None),))
+
+
+def encode_open(
+    kind: type[LedgerEvent],
+    subject_id: UUID,
+    version: Version,
+    fields: Mapping[str, object],
+    *,
+    occurred_at: datetime | None = None,
+) -> Entry:
+    """The same of an event without anything personal, that no signal has caused."""
+    place = (subject_id, version, get_topic(kind), occurred_at)
+    return Entry(uuid4(), (Encoded(*place, _tail(kind, fields)),))
+
+
+def _consent(proposal: Proposal, sealing: Sealing) -> Encoded:
     subject_id, version = proposal.subject_id, proposal.version
     tail = orjson.dumps(
         {
@@ -85,49 +170,52 @@ def encode(key: UUID, proposal: Proposal, subject_key: SubjectKey, day: Day) -> 
             "source": proposal.source,
             "matched_by": proposal.matched_by,
             "actor": proposal.actor,
-            "phone_number": subject_key.seal_number(
+            "phone_number": sealing.key.seal_number(
                 proposal.phone_number, subject_id, version
             ),
-            "evidence": subject_key.seal_evidence(
-                proposal.evidence, day, subject_id, version
+            "evidence": sealing.key.seal_evidence(
+                proposal.evidence, sealing.day, subject_id, version
             ),
             **_class_version(ConsentChanged),
         }
     )
-    return Entry(
-        key,
+    return Encoded(
         subject_id,
         version,
         _CONSENT_CHANGED,
         proposal.occurred_at,
         _STATE_TAIL + tail[1:],
-        subject_key.wrapped,
-        day if day.box else None,
     )
 
 
-def encode_open(
-    kind: type[LedgerEvent],
-    subject_id: SubjectId,
-    version: Version,
-    fields: Mapping[str, object],
-) -> Entry:
-    """The same of an event without anything personal, that no signal has caused."""
+def _message(proposal: MessageProposal, sealing: Sealing | None) -> Encoded:
+    place = (proposal.message_id, proposal.version)
+    fields: dict[str, object] = {
+        # As the library writes it; orjson has a form of its own, and asks nobody.
+        "counterparty": {"_type_": "uuid_hex", "_data_": proposal.counterparty.hex},
+        **proposal.fields,
+    }
+    for name, value in proposal.personal.items():
+        fields[name] = None
+        if value is None or sealing is None:
+            continue
+        if isinstance(value, str):
+            fields[name] = sealing.key.seal_text(name, value, *place)
+        else:
+            fields[name] = sealing.key.seal_evidence(value, sealing.day, *place)
+    return Encoded(
+        *place,
+        get_topic(proposal.kind),
+        proposal.occurred_at,
+        _tail(proposal.kind, fields),
+    )
+
+
+def _tail(kind: type[LedgerEvent], fields: Mapping[str, object]) -> bytes:
     tail = orjson.dumps(
-        {**fields, **_class_version(kind)},
-        default=_transcoded,
-        option=orjson.OPT_PASSTHROUGH_DATETIME,
+        {**fields, **_class_version(kind)}, default=_transcoded, option=_AS_THE_LIBRARY
     )
-    return Entry(
-        key=uuid4(),
-        subject_id=subject_id,
-        version=version,
-        topic=get_topic(kind),
-        occurred_at=None,
-        tail=_STATE_TAIL + tail[1:],
-        data_key=None,
-        day=None,
-    )
+    return _STATE_TAIL + tail[1:]
 
 
 def decode(row: StoredRow) -> RecordedEvent:
@@ -163,14 +251,34 @@ def decode(row: StoredRow) -> RecordedEvent:
             raise EventBroken(f"position {position} has a status that is none")
         state["phone_number"] = Sealed(state["phone_number"])
         state["evidence"] = Sealed(state["evidence"])
-    elif event_class is SubjectErased and state["status"] not in _LEFT:
-        raise EventBroken(f"position {position} has a status that is none")
+    else:
+        _read_other(event_class, state, position)
     state["originator_id"] = originator_id
     state["originator_version"] = originator_version
     # As the library's mapper does: an event read back is not validated a second time.
     event = object.__new__(event_class)
     object.__setattr__(event, "__dict__", state)
     return RecordedEvent(Position(position), event)
+
+
+def _read_other(
+    event_class: type[LedgerEvent], state: dict[str, Any], position: int
+) -> None:
+    if event_class is SubjectErased and state["status"] not in _LEFT:
+        raise EventBroken(f"position {position} has a status that is none")
+    if not issubclass(event_class, MessageEvent):
+        return
+    try:
+        state["counterparty"] = UUID(state["counterparty"]["_data_"])
+    except _NOT_A_STATE:
+        raise EventBroken(f"position {position} has a counterparty that is none") from (
+            None
+        )
+    if not isinstance(state.get("status", ""), str):
+        raise EventBroken(f"position {position} has a status that is none")
+    for name in event_class.personal:
+        if state[name] is not None:
+            state[name] = Sealed(state[name])
 
 
 def _upcast(

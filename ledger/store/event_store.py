@@ -1,26 +1,28 @@
 """What an event store promises. The implementation is ``postgres``."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
-from ledger.domain.ids import Position, SubjectId, Version
+from ledger.domain.ids import MessageId, Position, SubjectId, Version
 from ledger.errors import UnknownEvent
 from ledger.store.codec import Entry, RecordedEvent, StoredRow
 from ledger.store.master import WrappedKey
 
+StreamId = TypeVar("StreamId", bound=UUID)
+
 
 class Appended(NamedTuple):
-    """The event is durable at ``position``."""
+    """The entry's first event is durable at ``position``, its others behind it."""
 
     position: Position
     recorded_at: datetime
 
 
 class Duplicate(NamedTuple):
-    """The signal's key was there already; its event is at ``position``."""
+    """The signal's key was there already; its first event is at ``position``."""
 
     position: Position
 
@@ -40,9 +42,10 @@ Outcome = Appended | Duplicate | Conflict | FromTheFuture
 
 @dataclass(slots=True)
 class Stream:
-    """The newest events of a subject, oldest first, and its key as it is stored.
+    """The newest events of a stream, oldest first, and a subject's key as it is stored.
 
-    A subject without a key has been erased, if it has events at all.
+    A subject without a key has been erased, if it has events at all. One with a key may
+    have none: whoever only sent texts has said nothing of consent.
     """
 
     known: list[RecordedEvent] = field(default_factory=list)
@@ -78,8 +81,9 @@ class EventStore(Protocol):
     async def append(self, entries: Sequence[Entry]) -> list[Outcome]:
         """Append a batch in one transaction; one outcome an entry, in their order.
 
-        Atomicity: what is ``Appended`` is in the ledger with the key of its signal, in
-        one transaction; the rest is not there at all, and does not hold back the rest.
+        Atomicity: what is ``Appended`` is in the ledger with the key of its signal, and
+        with all events of its entry, in one transaction; the rest is not there at all,
+        and does not hold back the rest.
         Ordering: positions are gapless, in commit order and in the order of
         ``entries``; recorded at never decreases with position.
         Durability: on return the transaction is committed with synchronous_commit=on.
@@ -93,14 +97,26 @@ class EventStore(Protocol):
         ...
 
     async def read_streams(
-        self, after: Mapping[SubjectId, Version]
-    ) -> dict[SubjectId, Stream]:
-        """The stream of each subject after a version, empty where it ends there.
+        self, after: Mapping[StreamId, Version]
+    ) -> dict[StreamId, Stream]:
+        """Each stream after a version, empty where it ends there.
+
+        With the key of a subject, where its stream is read from its begin or goes on.
 
         One with an event that this release does not know says so when it is asked.
 
         Raises:
             EventBroken: an event is not whole.
+            StoreUnavailable: the database cannot be read now.
+        """
+        ...
+
+    async def texts_of(
+        self, subject_ids: Iterable[SubjectId]
+    ) -> dict[SubjectId, list[MessageId]]:
+        """The streams of the texts to and from those subjects, oldest first.
+
+        Raises:
             StoreUnavailable: the database cannot be read now.
         """
         ...

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from ledger.domain.events import ConsentChanged
+from ledger.domain.events import ConsentChanged, MessageEvent
 from ledger.domain.ids import PhoneNumber, Sealed, SubjectId
 from ledger.domain.signals import Evidence
 from ledger.errors import KeyMissing
@@ -38,10 +38,19 @@ _IDENTITY_IS_LOST = (
 
 
 class Opened(NamedTuple):
-    """An event's personal data; None where the key that sealed it was destroyed."""
+    """An event's personal data.
+
+    None where the key that sealed it was destroyed, or where the event has none.
+    """
 
     phone_number: PhoneNumber | None
     evidence: Evidence | None
+    sid: str | None = None
+    """Twilio's name for a text."""
+
+
+PersonalEvent = ConsentChanged | MessageEvent
+"""The kinds that may hold something personal."""
 
 
 class KeptKey(NamedTuple):
@@ -122,7 +131,7 @@ class Keyring:
         self._today = None
 
     def new_subject_key(self, subject_id: SubjectId) -> SubjectKey:
-        """A key for a subject that has none; stored with its first event."""
+        """A key for a subject without one; stored with what is first sealed with it."""
         secret = os.urandom(KEY_BYTES)
         return SubjectKey(
             secret, self._masters.wrap(secret, subject_purpose(subject_id))
@@ -200,12 +209,12 @@ class Keyring:
         one_each = {event.subject_id: event for event in events}
         keys = await self.subject_keys_of_living(one_each)
         return {
-            subject_id: _number(event, keys[subject_id])
+            subject_id: number
             for subject_id, event in one_each.items()
-            if subject_id in keys
+            if subject_id in keys and (number := _number(event, keys[subject_id]))
         }
 
-    async def opened(self, events: Sequence[ConsentChanged]) -> list[Opened]:
+    async def opened(self, events: Sequence[PersonalEvent]) -> list[Opened]:
         """The personal data of ``events``, in their order.
 
         Raises:
@@ -213,13 +222,13 @@ class Keyring:
             KeyMissing, MasterKeyMissing, StoreUnavailable: as
                 ``subject_keys_of_living``.
         """
-        names = [day_of(_sealed(event.evidence)) for event in events]
+        names = [day_of(box) for event in events if (box := _box(event, "evidence"))]
         keys = await self.subject_keys_of_living(e.subject_id for e in events)
         days = await self.days(names)
         kept = await self._kept_evidence_secrets(keys)
         return [
             _opened(event, key, days, kept)
-            if (key := keys.get(event.originator_id))
+            if (key := keys.get(event.subject_id))
             else Opened(None, None)
             for event in events
         ]
@@ -276,28 +285,45 @@ def day_purpose(name: str) -> bytes:
 
 
 def _opened(
-    event: ConsentChanged,
+    event: PersonalEvent,
     key: SubjectKey,
     days: Mapping[str, Day],
     kept: Mapping[tuple[UUID, str], bytes],
 ) -> Opened:
-    sealed = _sealed(event.evidence)
+    sid = _box(event, "sid")
+    place = (event.stream_id, event.version)
+    return Opened(
+        _number(event, key),
+        _evidence(event, key, days, kept),
+        key.open_text("sid", sid, *place) if sid else None,
+    )
+
+
+def _evidence(
+    event: PersonalEvent,
+    key: SubjectKey,
+    days: Mapping[str, Day],
+    kept: Mapping[tuple[UUID, str], bytes],
+) -> Evidence | None:
+    sealed = _box(event, "evidence")
+    if sealed is None:
+        return None
     name = day_of(sealed)
-    secret = kept.get((event.originator_id, name))
+    secret = kept.get((event.subject_id, name))
     if name in days:
         secret = key.evidence_secret(days[name])
-    evidence = None
-    if secret is not None:
-        evidence = open_evidence(sealed, secret, event.subject_id, event.version)
-    return Opened(_number(event, key), evidence)
+    if secret is None:
+        return None
+    return open_evidence(sealed, secret, event.stream_id, event.version)
 
 
-def _number(event: ConsentChanged, key: SubjectKey) -> PhoneNumber:
-    sealed = _sealed(event.phone_number)
-    return key.open_number(sealed, event.subject_id, event.version)
+def _number(event: PersonalEvent, key: SubjectKey) -> PhoneNumber | None:
+    sealed = _box(event, "phone_number")
+    return key.open_number(sealed, event.stream_id, event.version) if sealed else None
 
 
-def _sealed(value: object) -> Sealed:
-    if not isinstance(value, Sealed):
+def _box(event: PersonalEvent, name: str) -> Sealed | None:
+    value = getattr(event, name, None)
+    if value is not None and not isinstance(value, Sealed):
         raise TypeError("the event is open already")
     return value

@@ -22,6 +22,10 @@ from ledger.domain.events import (
     HoldPlaced,
     HoldReleased,
     LedgerEvent,
+    MessageReceived,
+    MessageRequested,
+    MessageSent,
+    MessageStatusChanged,
     ProjectionSwitched,
     SubjectErased,
 )
@@ -36,6 +40,10 @@ CLASSES: Final[tuple[type[LedgerEvent], ...]] = (
     ConsentChecked,
     ProjectionSwitched,
     ConsentLapsed,
+    MessageReceived,
+    MessageRequested,
+    MessageSent,
+    MessageStatusChanged,
 )
 KINDS: Final[Mapping[str, type[LedgerEvent]]] = {
     get_topic(kind): kind for kind in CLASSES

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import asyncpg
 
-from ledger.domain.ids import Position, SubjectId, Version
+from ledger.domain.ids import MessageId, Position, SubjectId, Version
 from ledger.errors import PositionMissing, StoreUnavailable, UnknownEvent
 from ledger.store.codec import (
     STATE_HEAD,
@@ -29,6 +29,7 @@ from ledger.store.event_store import (
     FromTheFuture,
     Outcome,
     Stream,
+    StreamId,
 )
 from ledger.store.master import WrappedKey
 from ledger.store.releases import explained
@@ -37,6 +38,7 @@ from ledger.store.statements import statement
 _APPEND = statement("ledger.store", "append_events")
 _READ_STREAMS = statement("ledger.store", "read_streams")
 _READ_AFTER = statement("ledger.store", "read_after")
+_FIND_TEXTS = statement("ledger.store", "find_texts")
 _FIND_SIGNAL = statement("ledger.store", "find_signal")
 _FIND_SIGNALS = statement("ledger.store", "find_signals")
 _READ_AT = statement("ledger.store", "read_at")
@@ -69,8 +71,8 @@ class PostgresEventStore:
             raise
 
     async def read_streams(
-        self, after: Mapping[SubjectId, Version]
-    ) -> dict[SubjectId, Stream]:
+        self, after: Mapping[StreamId, Version]
+    ) -> dict[StreamId, Stream]:
         """See ``EventStore.read_streams``."""
         with translated():
             rows = await self._pool.fetch(
@@ -81,6 +83,18 @@ class PostgresEventStore:
             if stream.unknown is not None:
                 stream.unknown = await explained(self._pool, stream.unknown)
         return streams
+
+    async def texts_of(
+        self, subject_ids: Iterable[SubjectId]
+    ) -> dict[SubjectId, list[MessageId]]:
+        """See ``EventStore.texts_of``."""
+        found: dict[SubjectId, list[MessageId]] = {i: [] for i in subject_ids}
+        with translated():
+            digits = [subject_id.hex.encode() for subject_id in found]
+            rows = await self._pool.fetch(_FIND_TEXTS, digits)
+        for subject_id, message_id in rows:
+            found[subject_id].append(MessageId(message_id))
+        return found
 
     async def read_after(self, position: Position, limit: int) -> list[RecordedEvent]:
         """See ``EventStore.read_after``."""
@@ -138,21 +152,30 @@ async def append_with(
     rows = await connection.fetch(_APPEND, *_columns(entries))
     name, position, recorded_at = rows[0]
     if name == _ALL_APPENDED:
-        return [
-            Appended(Position(position + ordinal), recorded_at)
-            for ordinal in range(len(entries))
-        ]
+        return _all_appended(entries, position, recorded_at)
     return [_outcome(*row) for row in rows]
 
 
+def _all_appended(
+    entries: Sequence[Entry], position: int, recorded_at: datetime
+) -> list[Outcome]:
+    """One after the other, each where its first event is."""
+    outcomes: list[Outcome] = []
+    for entry in entries:
+        outcomes.append(Appended(Position(position), recorded_at))
+        position += len(entry.events)
+    return outcomes
+
+
 def _streams(
-    subjects: Iterable[SubjectId], rows: Iterable[asyncpg.Record]
-) -> dict[SubjectId, Stream]:
-    streams = {subject_id: Stream() for subject_id in subjects}
+    ids: Iterable[StreamId], rows: Iterable[asyncpg.Record]
+) -> dict[StreamId, Stream]:
+    streams = {stream_id: Stream() for stream_id in ids}
+    by_id: Mapping[UUID, Stream] = cast("dict[UUID, Stream]", streams)
     for *row, wrapped_key, master_key in rows:
         stored = StoredRow(*row)
-        stream = streams[SubjectId(stored.originator_id)]
-        if stream.unknown is None:
+        stream = by_id[stored.originator_id]
+        if stream.unknown is None and stored.originator_version is not None:
             try:
                 stream.known.append(decode(stored))
             except UnknownEvent as unknown:
@@ -163,15 +186,25 @@ def _streams(
 
 
 def _columns(entries: Sequence[Entry]) -> tuple[object, ...]:
-    """The entries as the arrays that the statement takes."""
-    *columns, keys, days = zip(*entries, strict=True)
-    data_keys = [key and key.box for key in keys]
+    """The entries as the arrays that the statement takes, a row for each event.
+
+    What an entry has as a whole is in its first row, and null in the others.
+    """
+    rows: list[tuple[object, ...]] = []
+    for entry in entries:
+        key = entry.data_key
+        first, *others = entry.events
+        sealed_with = (key.box, entry.is_new_key) if key else (None, None)
+        person = (entry.subject_id, entry.subject_version, *sealed_with)
+        rows.append((entry.key, *first, *person))
+        rows += [(None, *event, None, None, None, None) for event in others]
     # What is stored is new, and what is new was wrapped by this process.
-    made = (entry.data_key for entry in entries if entry.version == 1)
+    made = (entry.data_key for entry in entries if entry.is_new_key)
     master_key = next((key.master_key for key in made if key), "")
-    day = next(filter(None, days), None)
+    day = next(filter(None, (entry.day for entry in entries)), None)
     sealed_on = (day.name, day.box) if day else (None, None)
-    return (*columns, data_keys, master_key, *sealed_on, STATE_HEAD, STATE_MIDDLE)
+    columns = zip(*rows, strict=True)
+    return (*columns, master_key, *sealed_on, STATE_HEAD, STATE_MIDDLE)
 
 
 def _outcome(name: str, position: int, recorded_at: datetime) -> Outcome:

@@ -13,17 +13,17 @@ import hashlib
 import os
 from binascii import Error, a2b_base64, b2a_base64
 from typing import Final, NamedTuple
+from uuid import UUID
 
 import orjson
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from ledger.domain.ids import PhoneNumber, Sealed, SubjectId, Version
+from ledger.domain.ids import PhoneNumber, Sealed, Version
 from ledger.domain.signals import Evidence
 from ledger.errors import SealBroken
 from ledger.store.master import NONCE_BYTES, WrappedKey, key_id
 
-_NUMBER: Final = b"phone_number"
 _EVIDENCE: Final = b"evidence"
 _EVIDENCE_KEY: Final = b"ledger evidence"  # at most 16 bytes, says BLAKE2b
 
@@ -52,24 +52,36 @@ class SubjectKey:
         """What the key is called in public."""
         return key_id(self._secret)
 
-    def seal_number(
-        self, number: PhoneNumber, subject_id: SubjectId, version: Version
+    def seal_text(
+        self, name: str, text: str, stream_id: UUID, version: Version
     ) -> Sealed:
-        """``number``, for the event of that subject and version."""
-        context = _context(subject_id, version, _NUMBER)
-        return _seal(self._cipher, number.encode("utf-8", "surrogatepass"), context)
+        """``text``, for the field ``name`` of the event of that stream and version."""
+        context = _context(stream_id, version, name.encode())
+        return _seal(self._cipher, text.encode("utf-8", "surrogatepass"), context)
 
-    def open_number(
-        self, sealed: Sealed, subject_id: SubjectId, version: Version
-    ) -> PhoneNumber:
-        """The number again.
+    def open_text(
+        self, name: str, sealed: Sealed, stream_id: UUID, version: Version
+    ) -> str:
+        """The text again.
 
         Raises:
-            SealBroken: it was altered, or is another event's.
+            SealBroken: it was altered, or is another event's or field's.
         """
-        context = _context(subject_id, version, _NUMBER)
+        context = _context(stream_id, version, name.encode())
         text = _open(self._cipher, sealed, context)
-        return PhoneNumber(text.decode("utf-8", "surrogatepass"))
+        return text.decode("utf-8", "surrogatepass")
+
+    def seal_number(
+        self, number: PhoneNumber, stream_id: UUID, version: Version
+    ) -> Sealed:
+        """As ``seal_text``, of a phone number."""
+        return self.seal_text("phone_number", number, stream_id, version)
+
+    def open_number(
+        self, sealed: Sealed, stream_id: UUID, version: Version
+    ) -> PhoneNumber:
+        """As ``open_text``, of a phone number."""
+        return PhoneNumber(self.open_text("phone_number", sealed, stream_id, version))
 
     def evidence_secret(self, day: Day) -> bytes:
         """What evidence of that day is sealed with."""
@@ -78,16 +90,16 @@ class SubjectKey:
         ).digest()
 
     def seal_evidence(
-        self, evidence: Evidence, day: Day, subject_id: SubjectId, version: Version
+        self, evidence: Evidence, day: Day, stream_id: UUID, version: Version
     ) -> Sealed:
         """``evidence``, under the name of its day."""
         cipher = AESGCM(self.evidence_secret(day))
-        context = _context(subject_id, version, _EVIDENCE)
+        context = _context(stream_id, version, _EVIDENCE)
         return Sealed(f"{day.name}.{_seal(cipher, orjson.dumps(evidence), context)}")
 
 
 def open_evidence(
-    sealed: Sealed, secret: bytes, subject_id: SubjectId, version: Version
+    sealed: Sealed, secret: bytes, stream_id: UUID, version: Version
 ) -> Evidence:
     """The evidence again, by ``SubjectKey.evidence_secret`` of its day.
 
@@ -95,7 +107,7 @@ def open_evidence(
         SealBroken: it was altered, or is another event's.
     """
     _, _, box = sealed.partition(".")
-    context = _context(subject_id, version, _EVIDENCE)
+    context = _context(stream_id, version, _EVIDENCE)
     evidence: Evidence = orjson.loads(_open(AESGCM(secret), box, context))
     return evidence
 
@@ -105,8 +117,8 @@ def day_of(sealed: Sealed) -> str:
     return sealed.partition(".")[0]
 
 
-def _context(subject_id: SubjectId, version: Version, field: bytes) -> bytes:
-    return subject_id.bytes + version.to_bytes(8, "big") + field
+def _context(stream_id: UUID, version: Version, field: bytes) -> bytes:
+    return stream_id.bytes + version.to_bytes(8, "big") + field
 
 
 def _seal(cipher: AESGCM, text: bytes, context: bytes) -> Sealed:

@@ -1,4 +1,4 @@
-"""Twilio's request as a signal: pure, from parameters to what they say.
+"""Twilio's request as a text: pure, from parameters to what they say.
 
 Never checks a signature and never asks whether a number looks valid: a STOP is never
 rejected for that. The subtle part is what the database could not keep (a NUL, a lone
@@ -19,6 +19,7 @@ from ledger.domain.ids import (
     channel_of,
     is_toll_free,
 )
+from ledger.domain.messages import Text
 from ledger.domain.signals import Signal
 from ledger.errors import InvalidRequest, UnusableText
 from ledger.webhook.signature import Parameters
@@ -66,8 +67,8 @@ def first(parameters: Parameters, name: str) -> str:
     return next((value for key, value in parameters if key == name), "")
 
 
-def parse_text(parameters: Parameters, vocabulary: Vocabulary) -> Signal | None:
-    """What an inbound text says of consent; None where it says nothing of it.
+def parse_text(parameters: Parameters, vocabulary: Vocabulary) -> Text:
+    """An inbound text, with what it says of consent.
 
     Raises:
         UnusableText: From or the message's SID is missing, or an address is too long.
@@ -84,31 +85,49 @@ def parse_text(parameters: Parameters, vocabulary: Vocabulary) -> Signal | None:
     if not message_sid or not address:
         raise UnusableText("From and MessageSid are needed")
     meaning = classify(fields.get("Body", ""), fields.get("OptOutType"), vocabulary)
-    if meaning.meaning not in ("out", "in") or meaning.matched_by is None:
-        return None
-    return Signal(
-        key=f"twilio:{_address(fields, 'AccountSid')}:{message_sid}",
-        phone_number=canonical_number(address),
-        sender=_sender(fields, meaning),
-        status=meaning.meaning,
-        occurred_at=None,
-        source="twilio.inbound",
-        matched_by=meaning.matched_by,
-        actor="subject",
-        evidence=_evidence(parameters, fields, address),
-        undoes_out=not _is_yes_to_toll_free(fields, meaning),
+    name = f"{_address(fields, 'AccountSid')}:{message_sid}"
+    phone_number = canonical_number(address)
+    to = _address(fields, "To")
+    sender = _named(_address(fields, "MessagingServiceSid") or to, address)
+    evidence = _evidence(parameters, fields, address)
+    signal = None
+    if meaning.meaning in ("out", "in") and meaning.matched_by is not None:
+        signal = Signal(
+            key=f"twilio:{name}",
+            phone_number=phone_number,
+            sender=_addressed(Sender(sender), meaning),
+            status=meaning.meaning,
+            occurred_at=None,
+            source="twilio.inbound",
+            matched_by=meaning.matched_by,
+            actor="subject",
+            evidence=evidence,
+            undoes_out=not _is_yes_to_toll_free(fields, meaning),
+        )
+    return Text(
+        key=f"twilio:{name}",
+        name=name,
+        phone_number=phone_number,
+        sender=Sender(sender) if sender else None,
+        address=_named(to, address) or None,
+        sid=message_sid,
+        evidence=evidence,
+        signal=signal,
     )
 
 
-def _sender(fields: Mapping[str, str], meaning: Classification) -> Sender:
+def _named(to: str, address: str) -> str:
+    """Whom a text is to; a number that texts itself would stay in clear, for ever."""
+    return "" if to in (EVERY_SENDER, address) else to
+
+
+def _addressed(sender: Sender, meaning: Classification) -> Sender:
     """The service, else the Twilio address that was texted.
 
     Without either, a STOP is for everyone: a doubt is a no. A START is for nobody.
     """
-    sender = _address(fields, "MessagingServiceSid") or _address(fields, "To")
-    # A number that texts itself names no sender; it would stay in clear, for ever.
-    if sender and sender not in (EVERY_SENDER, _address(fields, "From")):
-        return Sender(sender)
+    if sender:
+        return sender
     if meaning.meaning == "out":
         return EVERY_SENDER
     raise UnusableText("To or MessagingServiceSid is needed for an opt-in")

@@ -12,10 +12,10 @@ from aiohttp import hdrs, web
 
 from ledger.command_handler import NOTHING_TO_DO, CommandHandler, Receipt
 from ledger.domain.classify import Vocabulary
-from ledger.domain.signals import Signal
+from ledger.domain.messages import Arrival
 from ledger.errors import InvalidSignature, UnsupportedMediaType, UnusableText
 from ledger.everyday import Answer, Plain, Reply, Route
-from ledger.observations import count_signal
+from ledger.observations import count_arrival
 from ledger.webhook.answering import Answering
 from ledger.webhook.parse import first, parse_form, parse_json, parse_text
 from ledger.webhook.signature import Parameters, SignatureChecker, check_body_hash
@@ -47,11 +47,14 @@ class Webhook:
         vocabulary: Vocabulary,
         handler: CommandHandler,
         answering: Answering | None = None,
+        *,
+        records_messages: bool,
     ) -> None:
         self._checker = checker
         self._vocabulary = vocabulary
         self._handler = handler
         self._answering = answering
+        self._records_messages = records_messages
 
     def routes(self) -> list[web.RouteDef]:
         """POST and GET, on both paths."""
@@ -88,17 +91,18 @@ class Webhook:
         ):
             return False
         try:
-            signal = parse_text(parameters, self._vocabulary)
+            text = parse_text(parameters, self._vocabulary)
         except UnusableText:
             return False
-        if signal is None:
+        arrival = text if self._records_messages else text.signal
+        if arrival is None:
             reply.answer(_NO_REPLY)
         else:
-            self._handler.put(signal, _Acknowledgement(signal, reply))
+            self._handler.put(arrival, _Acknowledgement(arrival, reply))
         return True
 
     async def receive(self, request: web.Request) -> web.Response:
-        """Record what a text says of consent, and say to Twilio what to reply, if that.
+        """Record a text and what it says of consent, and say what to reply, if that.
 
         Raises:
             InvalidSignature: it is not Twilio's; nothing was recorded.
@@ -107,7 +111,7 @@ class Webhook:
         """
         parameters = await self._verified(request)
         try:
-            signal = parse_text(parameters, self._vocabulary)
+            text = parse_text(parameters, self._vocabulary)
         except UnusableText as error:
             log.warning(
                 "unusable_text",
@@ -118,9 +122,10 @@ class Webhook:
             )
             raise
         receipt = NOTHING_TO_DO
-        if signal is not None:
-            receipt = await self._handler.handle(signal)
-            count_signal(signal, receipt)
+        arrival = text if self._records_messages else text.signal
+        if arrival is not None:
+            receipt = await self._handler.handle(arrival)
+            count_arrival(arrival, receipt)
         twiml = None
         if self._answering is not None:
             twiml = await self._answering.reply(parameters, receipt)
@@ -154,12 +159,12 @@ class Webhook:
 
 
 class _Acknowledgement:
-    """Tells Twilio what became of a signal, and nothing before that is known."""
+    """Tells Twilio what became of a text, and nothing before that is known."""
 
-    __slots__ = ("_reply", "_signal")
+    __slots__ = ("_arrival", "_reply")
 
-    def __init__(self, signal: Signal, reply: Reply) -> None:
-        self._signal = signal
+    def __init__(self, arrival: Arrival, reply: Reply) -> None:
+        self._arrival = arrival
         self._reply = reply
 
     def done(self) -> bool:
@@ -168,7 +173,7 @@ class _Acknowledgement:
 
     def set_result(self, receipt: Receipt) -> None:
         """It is durable."""
-        count_signal(self._signal, receipt)
+        count_arrival(self._arrival, receipt)
         self._reply.answer(_NO_REPLY)
 
     def set_exception(self, error: Exception) -> None:

@@ -18,7 +18,7 @@ from ledger.domain.consent import (
     settled,
     with_fact,
 )
-from ledger.domain.events import ConsentChanged, ConsentLapsed
+from ledger.domain.events import ConsentChanged, ConsentLapsed, MessageEvent
 from ledger.domain.ids import EVERY_SENDER, PhoneNumber, Position, SubjectId, Version
 from ledger.store.codec import RecordedEvent
 from ledger.store.database import Connection
@@ -143,7 +143,8 @@ class PhoneNumbers:
     ) -> dict[SubjectId, _Subject]:
         """The subjects as they are stored, and those that begin here.
 
-        Who neither has rows nor begins here has been erased, further on in the ledger.
+        Who neither has rows nor begins here has been erased, further on in the ledger,
+        or says here for the first time what is no hold.
         """
         begun = {i: _Subject(number) for i, number in batch.begun.items()}
         known: dict[SubjectId, _Subject] = {}
@@ -156,6 +157,9 @@ class PhoneNumbers:
             subject.stored = {**subject.stored, sender: Fact(since, version, status)}
             subject.facts = subject.stored
             subject.positions[version] = position
+        if late := [e for i in touched if i not in known for e in _said(streams[i])]:
+            numbers = await batch.numbers_of(late)
+            begun |= {i: _Subject(number) for i, number in numbers.items()}
         known |= begun
         return {i: known[i] for i in streams if i in known}
 
@@ -168,11 +172,16 @@ class PhoneNumbers:
         return fold.copied(people) if self.shape == PhoneNumbers.shape else None
 
 
+def _said(stream: Sequence[RecordedEvent]) -> Iterable[ConsentChanged]:
+    return (event for _, event in stream if isinstance(event, ConsentChanged))
+
+
 def _streams(batch: Batch) -> _Streams:
     """The batch by subject, in the order of the tables' keys: so they write fast."""
     streams: dict[SubjectId, list[RecordedEvent]] = {}
     for recorded in batch.events:
-        streams.setdefault(recorded.event.subject_id, []).append(recorded)
+        if not isinstance(recorded.event, MessageEvent):
+            streams.setdefault(recorded.event.subject_id, []).append(recorded)
     return {i: streams[i] for i in sorted(streams) if i not in batch.erased}
 
 

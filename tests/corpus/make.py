@@ -20,9 +20,16 @@ from corpus.kept import DIGESTS, FOLDER, digest_of, digests, kept
 from corpus.samples import GROUPS, Sample
 
 from ledger.domain.consent import Proposal
-from ledger.domain.events import ConsentChanged
-from ledger.domain.ids import Version
-from ledger.store.codec import STATE_HEAD, STATE_MIDDLE, encode, encode_open
+from ledger.domain.events import ConsentChanged, MessageEvent
+from ledger.domain.ids import MessageId, SubjectId, Version
+from ledger.domain.messages import MessageProposal
+from ledger.store.codec import (
+    STATE_HEAD,
+    STATE_MIDDLE,
+    Sealing,
+    encode,
+    encode_open,
+)
 from ledger.store.kinds import class_version_of
 
 BEGIN: Final = datetime(2026, 1, 1, tzinfo=UTC)
@@ -76,19 +83,38 @@ def _line(position: int, sample: Sample) -> str:
         "meant": meant,
         "then": sample.then,
     }
-    return json.dumps(line, default=datetime.isoformat) + "\n"
+    return json.dumps(line, default=_as_text) + "\n"
+
+
+def _as_text(value: object) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
 def _tail(sample: Sample) -> bytes:
     version = Version(sample.version)
-    if sample.kind is not ConsentChanged:
+    if not sample.kind.personal:
         given = (sample.kind, sample.subject_id, version, sample.fields)
-        return encode_open(*given).tail
+        [event] = encode_open(*given).events
+        return event.tail
     fields: dict[str, Any] = {**sample.fields}
-    proposal = Proposal(
-        sample.subject_id, version, occurred_at=sample.occurred_at, **fields
-    )
-    return encode(signal_key(""), proposal, subject_key(sample.subject_id), DAY).tail
+    subject_id = fields.get("counterparty", sample.subject_id)
+    sealing = Sealing(subject_id, subject_key(subject_id), is_new_key=False, day=DAY)
+    proposal = _proposal(sample, version, fields)
+    [event] = encode(signal_key(""), [proposal], sealing).events
+    return event.tail
+
+
+def _proposal(
+    sample: Sample, version: Version, fields: dict[str, Any]
+) -> Proposal | MessageProposal:
+    if sample.kind is ConsentChanged:
+        subject_id = SubjectId(sample.subject_id)
+        return Proposal(subject_id, version, occurred_at=sample.occurred_at, **fields)
+    assert issubclass(sample.kind, MessageEvent)
+    personal = {name: fields.pop(name) for name in sample.kind.personal}
+    message_id, counterparty = MessageId(sample.subject_id), fields.pop("counterparty")
+    place = (message_id, version, counterparty, sample.occurred_at)
+    return MessageProposal(sample.kind, *place, fields=fields, personal=personal)
 
 
 def _as_postgres_writes(time: datetime) -> bytes:

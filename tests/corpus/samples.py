@@ -19,21 +19,27 @@ from ledger.domain.events import (
     HoldPlaced,
     HoldReleased,
     LedgerEvent,
+    MessageReceived,
+    MessageRequested,
+    MessageSent,
+    MessageStatusChanged,
     ProjectionSwitched,
     SubjectErased,
 )
-from ledger.domain.ids import THE_LEDGER, Answer, SubjectId
+from ledger.domain.ids import THE_LEDGER, Answer, MessageId, SubjectId
 
 
 class Sample(NamedTuple):
     """An event that is to be kept."""
 
     kind: type[LedgerEvent]
-    subject_id: SubjectId
+    subject_id: UUID
+    """Its stream: a subject's, a message's."""
     version: int
     fields: Mapping[str, object]
-    then: Answer
-    """The subject's overall status after it, written down by hand."""
+    then: str
+    """The subject's overall status after it, written down by hand; of a message, what
+    became of it by then."""
     occurred_at: datetime | None = None
     """None where it happened when it was recorded."""
 
@@ -67,6 +73,33 @@ def consent(number: int, version: int, then: Answer, **fields: Any) -> Sample:
     return Sample(
         ConsentChanged, subject(number), version, given | fields, then, occurred_at
     )
+
+
+def message(number: int) -> MessageId:
+    """A text of the corpus: from 1 to 99."""
+    return MessageId(UUID(int=(8 << 76) + (2 << 62) + 1000 + number))
+
+
+def told(
+    kind: type[LedgerEvent], number: int, version: int, then: str, **fields: Any
+) -> Sample:
+    """Something about a text, to or from subject 20, but for what is given."""
+    given: dict[str, object] = {"counterparty": subject(20), "actor": "twilio"}
+    evidence = {"Body": "Hello ✋\0", "MessageStatus": then}
+    given |= {"source": "twilio.status", "consent_version": None, "evidence": evidence}
+    if kind is not MessageStatusChanged:
+        given |= {"sender": SERVICE, "address": NUMBER, "phone_number": "+14155550120"}
+    if kind in (MessageReceived, MessageSent):
+        given |= {"sid": f"SM{number:032x}"}
+    return Sample(kind, message(number), version, given | fields, then)
+
+
+def asked(number: int, **fields: Any) -> Sample:
+    """Somebody wants to send a text to subject 20."""
+    sample = told(MessageRequested, number, 1, "requested", **fields)
+    left_out = ("source", "consent_version")
+    given = {name: v for name, v in sample.fields.items() if name not in left_out}
+    return sample._replace(fields=given)
 
 
 BY_API: Final = {"source": "api", "matched_by": "explicit", "actor": "key:crm"}
@@ -243,6 +276,93 @@ GROUPS: Final[Mapping[str, Sequence[Sample]]] = {
             {"previous_status": "unknown", **LISTED},
             "in",
             LONG_AGO,
+        ),
+    ],
+    "ConsentChanged.v1.reconcile": [
+        consent(20, 1, "in", status="in", **BY_API),
+        consent(21, 1, "out", source="reconcile", matched_by="explicit"),
+    ],
+    "MessageReceived.v1": [
+        told(MessageReceived, 1, 1, "received", source="twilio.inbound"),
+        told(
+            MessageReceived,
+            2,
+            1,
+            "received",
+            source="twilio.import",
+            consent_version=1,
+            evidence=None,
+            sender=None,
+            address=None,
+        ),
+    ],
+    "MessageRequested.v1": [
+        asked(3, consent_status="in", allowed_by=1, send_at=None),
+        asked(4, consent_status="unknown", allowed_by=None, send_at=LONG_AGO),
+        asked(5, consent_status="in", allowed_by=1, send_at=None, address=None),
+    ],
+    "MessageSent.v1": [
+        told(
+            MessageSent, 3, 2, "queued", status="queued", error_code=None, source="api"
+        ),
+        # Known only by its callback; and of somebody who was erased.
+        told(MessageSent, 6, 1, "delivered", status="delivered", error_code=None),
+        told(
+            MessageSent,
+            7,
+            1,
+            "failed",
+            status="failed",
+            error_code=30003,
+            source="twilio.import",
+            phone_number=None,
+            sid=None,
+            evidence=None,
+        ),
+        told(
+            MessageSent,
+            8,
+            1,
+            "sent",
+            status="sent",
+            error_code=None,
+            source="reconcile",
+        ),
+    ],
+    "MessageStatusChanged.v1": [
+        # In the wrong order: the furthest wins.
+        told(
+            MessageStatusChanged, 3, 3, "delivered", status="delivered", error_code=None
+        ),
+        told(MessageStatusChanged, 3, 4, "delivered", status="sent", error_code=None),
+        told(
+            MessageStatusChanged,
+            4,
+            2,
+            "failed",
+            status="failed",
+            error_code=21610,
+            source="api",
+            consent_version=1,
+            evidence=None,
+        ),
+        told(
+            MessageStatusChanged,
+            6,
+            2,
+            "read",
+            status="read",
+            error_code=None,
+            source="reconcile",
+        ),
+        told(
+            MessageStatusChanged,
+            8,
+            2,
+            "sent",
+            status="something new",
+            error_code=None,
+            source="twilio.import",
         ),
     ],
 }

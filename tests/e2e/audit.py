@@ -8,6 +8,7 @@ the domain's functions alone.
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 import asyncpg
@@ -23,7 +24,12 @@ from ledger.domain.consent import (
     overall_deciding,
     status_for,
 )
-from ledger.domain.events import ConsentChanged
+from ledger.domain.events import (
+    ConsentChanged,
+    LedgerEvent,
+    MessageEvent,
+    MessageReceived,
+)
 from ledger.domain.ids import PhoneNumber, Position, SubjectId, Version
 from ledger.domain.signals import Evidence
 from ledger.store.codec import RecordedEvent
@@ -91,12 +97,17 @@ async def read_whole(dsn: str) -> Whole:
             store, keyring = PostgresEventStore(pool), Keyring(pool, MASTERS)
             events = await store.read_after(Position(0), _EVERYTHING)
             consents = [(p, e) for p, e in events if isinstance(e, ConsentChanged)]
-            opened = await keyring.opened([event for _, event in consents])
+            sealed = [
+                (position, event)
+                for position, event in events
+                if isinstance(event, ConsentChanged | MessageEvent)
+            ]
+            opened = await keyring.opened([event for _, event in sealed])
             people = await keyring.phone_numbers(event for _, event in consents)
         evidence = {
             position: found
-            for (position, _), (_, found) in zip(consents, opened, strict=True)
-            if found is not None
+            for (position, _), each in zip(sealed, opened, strict=True)
+            if (found := each.evidence) is not None
         }
         sids = {str(found["MessageSid"]) for found in evidence.values()}
         keys = await recorded_keys(connection, sids)
@@ -125,12 +136,30 @@ def assert_whole(whole: Whole, acknowledged: Collection[str]) -> None:
     times = [event.recorded_at for _, event in whole.events]
     assert times == sorted(times)
     assert whole.message_sids() == whole.keys
-    assert len(whole.keys) == whole.keys_count == len(whole.events)
+    caused = [event for _, event in whole.events if not _is_caused(event)]
+    assert len(whole.keys) == whole.keys_count == len(caused)
+    assert_texts_behind_consents(whole.events)
     assert set(acknowledged) - whole.reflected() == set()
     folded = fold(whole.events, whole.people)
     assert whole.tables.history == folded.history
     assert whole.tables.senders == folded.senders
     assert whole.tables.numbers == folded.numbers
+
+
+def assert_texts_behind_consents(events: Sequence[RecordedEvent]) -> None:
+    """What says something of consent is followed by its text, and no half is there."""
+    for (_, before), (_, event) in pairwise([*events, *events[:1]]):
+        if isinstance(before, ConsentChanged):
+            assert isinstance(event, MessageReceived)
+            assert event.consent_version == before.version
+            assert event.counterparty == before.subject_id
+            assert event.recorded_at == before.recorded_at
+        elif isinstance(event, MessageReceived):
+            assert event.consent_version is None
+
+
+def _is_caused(event: LedgerEvent) -> bool:
+    return isinstance(event, MessageEvent) and event.has_cause
 
 
 def _key_of(message_sid: str) -> str:
@@ -146,6 +175,8 @@ def fold(
     streams: dict[SubjectId, list[RecordedEvent]] = {}
     for recorded in events:
         event = recorded.event
+        if isinstance(event, MessageEvent):
+            continue
         subject = subjects.get(event.subject_id) or nobody(event.subject_id)
         assert isinstance(event, ConsentChanged)
         assert event.version == subject.version + 1
@@ -161,7 +192,9 @@ def fold(
             for i, subject in subjects.items()
             for row in _senders(people[i], subject, streams[i])
         ),
-        history=Counter(map(_event, events)),
+        history=Counter(
+            _event(each) for each in events if isinstance(each.event, ConsentChanged)
+        ),
     )
 
 

@@ -2,12 +2,12 @@
 
 from uuid import uuid4
 
-from builders import DAY, signal, signal_key, subject_key
+from builders import entry_of, signal
 
 from ledger.domain.consent import Subject, assume, decide, evolve, nobody
 from ledger.domain.ids import Position, SubjectId, Version
 from ledger.domain.signals import Signal
-from ledger.store.codec import Entry, encode
+from ledger.store.codec import Entry
 from ledger.store.event_store import Conflict, Duplicate
 from ledger.store.postgres import PostgresEventStore
 
@@ -17,9 +17,7 @@ def _batch(subject: Subject, *signals: Signal) -> list[Entry]:
     entries = []
     for each in signals:
         [proposal] = decide(subject, each)
-        entries.append(
-            encode(signal_key(each.key), proposal, subject_key(subject.id), DAY)
-        )
+        entries.append(entry_of(proposal, each.key))
         subject = assume(subject, proposal)
     return entries
 

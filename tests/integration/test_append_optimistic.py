@@ -12,13 +12,13 @@ from builders import MASTERS, signal
 
 from ledger.command_handler import NOTHING_TO_DO, CommandHandler, Receipt
 from ledger.domain.events import ConsentChanged
-from ledger.domain.ids import PhoneNumber, Position, SubjectId, Version
+from ledger.domain.ids import PhoneNumber, Position, Version
 from ledger.domain.signals import Signal
 from ledger.errors import PreconditionFailed
 from ledger.settings import Settings
 from ledger.store.codec import Entry
 from ledger.store.database import Pool
-from ledger.store.event_store import Conflict, Outcome, Stream
+from ledger.store.event_store import Conflict, Outcome, Stream, StreamId
 from ledger.store.keyring import Keyring, Opened
 from ledger.store.postgres import PostgresEventStore
 
@@ -34,8 +34,8 @@ class Watched(PostgresEventStore):
         self.outcomes: list[list[type[Outcome]]] = []
 
     async def read_streams(
-        self, after: Mapping[SubjectId, Version]
-    ) -> dict[SubjectId, Stream]:
+        self, after: Mapping[StreamId, Version]
+    ) -> dict[StreamId, Stream]:
         """One more reading."""
         self.reads += 1
         return await super().read_streams(after)

@@ -25,7 +25,7 @@ from ledger.domain.consent import NO_FACTS, Subject, decide
 from ledger.domain.events import ConsentChanged
 from ledger.domain.ids import PhoneNumber, Position, Version
 from ledger.domain.signals import Signal
-from ledger.store.codec import STATE_HEAD, STATE_MIDDLE, RecordedEvent, encode
+from ledger.store.codec import STATE_HEAD, STATE_MIDDLE, RecordedEvent, Sealing, encode
 from ledger.store.database import Connection
 from ledger.store.event_store import Appended
 from ledger.store.keyring import Keyring
@@ -109,7 +109,7 @@ async def test_every_event_is_the_story_s_and_opens(
         assert event.subject_id == identity.subject_id(heard.phone_number)
         for name in ("status", "sender", "source", "matched_by", "actor"):
             assert getattr(event, name) == getattr(heard, name)
-        assert personal == (heard.phone_number, heard.evidence)
+        assert personal == (heard.phone_number, heard.evidence, None)
 
 
 async def test_every_signal_counts_once(
@@ -188,9 +188,10 @@ async def test_it_goes_on_as_any_ledger(
     [proposal] = decide(subject, heard)
     next_ = encode(
         identity.signal_key(heard.key),
-        proposal,
-        keys[subject_id],
-        await keyring.today(),
+        [proposal],
+        Sealing(
+            subject_id, keys[subject_id], is_new_key=False, day=await keyring.today()
+        ),
     )
     transaction = connection.transaction()
     await transaction.start()

@@ -159,10 +159,11 @@ async def read_while_the_first_append_is_slow(
 def one_entry() -> list[object]:
     """What the append's statement takes for one entry."""
     given = entry(somebody())
-    columns = [[given.key], [given.subject_id], [given.version], [given.topic]]
+    [event] = given.events
     data_key, master_key = given.data_key or (None, "")
-    keys = [[data_key], master_key, None, None]
-    return [*columns, [None], [given.tail], *keys, b"", b""]
+    person = [[given.subject_id], [None], [data_key], [True]]
+    columns = [[given.key], *([value] for value in event), *person]
+    return [*columns, master_key, None, None, b"", b""]
 
 
 async def test_a_reader_that_polls_misses_nothing(dsn: str) -> None:

@@ -35,7 +35,7 @@ async def said(
     opened = await keyring.opened(events)
     return sorted(
         (number, event.sender, event.status, event.occurred_at)
-        for event, (number, _) in zip(events, opened, strict=True)
+        for event, (number, *_) in zip(events, opened, strict=True)
     )
 
 

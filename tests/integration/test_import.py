@@ -106,7 +106,7 @@ async def test_a_row_is_an_event_with_its_own_time(
     assert event.occurred_at == datetime(2020, 1, 1, tzinfo=UTC)
     assert event.recorded_at > event.occurred_at
     assert (event.source, event.matched_by) == ("import", "explicit")
-    [(phone_number, evidence)] = await keyring.opened([event])
+    [(phone_number, evidence, _)] = await keyring.opened([event])
     assert phone_number == NUMBER
     assert evidence == {"import": {"source": "crm", "file": "a.csv", "line": 2}}
 

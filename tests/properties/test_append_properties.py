@@ -49,16 +49,14 @@ class Model:
     def append(self, batch: list[Asked]) -> list[tuple[type[Outcome], int | None]]:
         """One entry after the other; nothing fits behind what was not recorded."""
         told: list[tuple[type[Outcome], int | None]] = []
-        known, seen, stuck = dict(self.keys), set(), set()
+        stuck = set()
         for each, version in zip(batch, self.versions_of(batch), strict=True):
-            repeated = each.key in seen
-            seen.add(each.key)
             head = self.heads.get(each.subject, 0)
-            if each.key in known:
-                told.append((Duplicate, known[each.key]))
+            if each.key in self.keys:
+                told.append((Duplicate, self.keys[each.key]))
             elif each.is_to_come:
                 told.append((FromTheFuture, None))
-            elif repeated or each.subject in stuck or version != head + 1:
+            elif each.subject in stuck or version != head + 1:
                 told.append((Conflict, None))
             else:
                 self.position += 1

@@ -18,7 +18,14 @@ from hypothesis import strategies as st
 
 from ledger.domain.events import ConsentChanged
 from ledger.domain.ids import PhoneNumber, Sealed, Sender, SubjectId
-from ledger.store.codec import STATE_HEAD, STATE_MIDDLE, StoredRow, decode, encode
+from ledger.store.codec import (
+    STATE_HEAD,
+    STATE_MIDDLE,
+    Sealing,
+    StoredRow,
+    decode,
+    encode,
+)
 from ledger.store.database import Pool
 from ledger.store.event_store import Appended
 from ledger.store.postgres import PostgresEventStore
@@ -94,7 +101,9 @@ def state_of(event: ConsentChanged) -> bytes:
     proposal: Any = event
     times = (event.recorded_at.isoformat(), event.occurred_at.isoformat())
     recorded_at, occurred_at = (time.encode() for time in times)
-    tail = encode(signal_key(""), proposal, subject_key(SUBJECT), DAY).tail
+    sealing = Sealing(SUBJECT, subject_key(SUBJECT), is_new_key=False, day=DAY)
+    [encoded] = encode(signal_key(""), [proposal], sealing).events
+    tail = encoded.tail
     return STATE_HEAD + recorded_at + STATE_MIDDLE + occurred_at + tail
 
 

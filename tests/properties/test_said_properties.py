@@ -8,7 +8,7 @@ from uuid import UUID
 
 import orjson
 import pytest
-from builders import DAY, signal_key, subject_key
+from builders import entry_of
 from corpus.kept import kept
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -17,7 +17,7 @@ from ledger.domain.consent import Proposal
 from ledger.domain.events import ConsentChanged
 from ledger.domain.ids import PhoneNumber, Sealed, Sender, SubjectId, Version
 from ledger.errors import EventBroken
-from ledger.store.codec import STATE_HEAD, STATE_MIDDLE, StoredRow, decode, encode
+from ledger.store.codec import STATE_HEAD, STATE_MIDDLE, StoredRow, decode
 from ledger.store.said import Said, SaidReader
 from projections.consent_history import ConsentHistory
 from projections.phone_numbers import PhoneNumbers
@@ -58,7 +58,8 @@ def stored(
         NUMBER,
         {"Body": "STOP"},
     )
-    tail = encode(signal_key(""), proposal, subject_key(SUBJECT), DAY).tail
+    [event] = entry_of(proposal, "").events
+    tail = event.tail
     moments = (recorded_at, occurred_at)
     recorded, occurred = (
         m.isoformat(timespec="microseconds").encode() for m in moments

@@ -18,7 +18,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import pytest
 from api_steps import record, text
 from builders import ADMIN_KEY, MASTER_KEY, NUMBER, SENDER
-from conftest import Client
+from conftest import Client, settings_for
 from e2e.processes import (
     COMMAND,
     Service,
@@ -30,6 +30,7 @@ from e2e.processes import (
 )
 from tidy.repository import ROOT, blocks, page
 
+from ledger.settings import Settings
 from ledger.store.database import Connection
 
 SECONDS_MAX: Final = 30
@@ -54,6 +55,12 @@ def service() -> Iterator[Service]:
     newcomer = {"LEDGER_MASTER_KEY": ""}
     with new_folder() as folder, running(folder, newcomer) as service:
         yield service
+
+
+@pytest.fixture
+def settings(dsn: str) -> Settings:
+    """As the service has them if nothing is said: texts are recorded, too."""
+    return settings_for(dsn, LEDGER_RECORD_MESSAGES="true")
 
 
 async def test_the_readme_does_what_it_shows(service: Service) -> None:
@@ -122,9 +129,12 @@ async def test_the_library_reads_as_the_page_shows(client: Client, dsn: str) -> 
     sealed, opened = _run(command), _run(command, LEDGER_MASTER_KEY=MASTER_KEY)
     for printed in (sealed, opened):
         lines = printed.splitlines()
-        assert [line.split()[0] for line in lines[:4:2]] == ["1", "2"]
-        assert [line.split()[1] for line in lines[1:4:2]] == ["out", "in"]
-        assert lines[4].endswith(" ['ConsentChanged', 'ConsentChanged'] in")
+        said, text_, said_after, text_after = (lines[n] for n in (0, 2, 3, 5))
+        numbered = [line.split()[0] for line in (said, text_, said_after, text_after)]
+        assert numbered == ["1", "2", "3", "4"]
+        assert text_.endswith(" MessageReceived")
+        assert [line.split()[1] for line in lines[1:5:3]] == ["out", "in"]
+        assert lines[6].endswith(" ['ConsentChanged', 'ConsentChanged'] in")
     assert NUMBER not in sealed
     assert opened.count(f" {NUMBER} {{") == 2
 
@@ -159,7 +169,11 @@ async def test_an_event_is_stored_as_the_page_shows(
     [shown] = blocks(page("reference/events.md"), "json")
     expected = json.loads(shown)
     await text(client, "STOP")
-    stored = json.loads(await connection.fetchval("SELECT state FROM ledger_events"))
+    stored = json.loads(
+        await connection.fetchval(
+            "SELECT state FROM ledger_events ORDER BY notification_id"
+        )
+    )
     for name in ("timestamp", "occurred_at"):
         shown_time, time = expected[name].pop("_data_"), stored[name].pop("_data_")
         assert len(shown_time) == len(time)

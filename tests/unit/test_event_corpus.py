@@ -19,9 +19,15 @@ from eventsourcing.persistence import StoredEvent
 from tidy.repository import ROOT, tree_of
 
 from ledger.domain import events as event_module
-from ledger.domain.consent import Subject, nobody, overall
-from ledger.domain.events import ConsentChanged, HoldReleased, LedgerEvent
-from ledger.domain.ids import Sealed, SubjectId
+from ledger.domain.consent import Subject, overall
+from ledger.domain.events import (
+    ConsentChanged,
+    HoldReleased,
+    LedgerEvent,
+    MessageEvent,
+)
+from ledger.domain.ids import Sealed
+from ledger.domain.messages import Message
 from ledger.store.codec import decode
 from ledger.store.kinds import CLASSES
 from ledger.store.sealing import open_evidence
@@ -42,23 +48,35 @@ MAPPER = Ledger().mapper
 def opened(event: LedgerEvent) -> dict[str, Any]:
     """Its fields as they were meant: what is personal open, and times as text."""
     fields = {f.name: getattr(event, f.name) for f in dataclasses.fields(event)}
-    if isinstance(event, ConsentChanged):
-        number, evidence = event.phone_number, event.evidence
-        assert isinstance(number, Sealed)
-        assert isinstance(evidence, Sealed)
-        key, where = subject_key(event.subject_id), (event.subject_id, event.version)
-        fields["phone_number"] = key.open_number(number, *where)
-        secret = key.evidence_secret(DAY)
-        fields["evidence"] = open_evidence(evidence, secret, *where)
+    key, where = subject_key(event.subject_id), (event.stream_id, event.version)
+    for name in event.personal:
+        sealed = fields[name]
+        if sealed is None:
+            continue
+        assert isinstance(sealed, Sealed)
+        if name == "evidence":
+            secret = key.evidence_secret(DAY)
+            fields[name] = open_evidence(sealed, secret, *where)
+        else:
+            fields[name] = key.open_text(name, sealed, *where)
     return {
-        name: value.isoformat() if isinstance(value, datetime) else value
+        name: as_text(value)
         for name, value in fields.items()
         if name not in ("originator_id", "originator_version")
     }
 
 
-def status_of(subject: Subject) -> str:
-    """What is answered for a person as a whole, erased or not."""
+def as_text(value: object) -> object:
+    """A value as the corpus has it."""
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return str(value) if isinstance(value, UUID) else value
+
+
+def status_of(subject: Subject | Message) -> str:
+    """What is answered for a person as a whole, erased or not; or for a text."""
+    if isinstance(subject, Message):
+        return subject.status
     if subject.erased or not subject.facts:
         return "out" if subject.suppressed else "unknown"
     return overall(subject.facts)
@@ -114,7 +132,9 @@ def test_every_kind_that_is_written_down_is_known() -> None:
     classes = [
         value
         for value in vars(event_module).values()
-        if isinstance(value, type) and LedgerEvent in value.__bases__
+        if isinstance(value, type)
+        and issubclass(value, LedgerEvent)
+        and value not in (LedgerEvent, MessageEvent)
     ]
     assert set(CLASSES) == set(classes)
 
@@ -147,11 +167,10 @@ def test_the_library_reads_what_was_stored_as_we_do(event: Kept) -> None:
 
 def test_what_was_stored_adds_up_to_what_it_did() -> None:
     """After every event the status is the one that was written down with it."""
-    subjects: dict[UUID, Subject] = {}
+    subjects: dict[UUID, Subject | Message] = {}
     for event in CORPUS:
-        id_ = SubjectId(event.row.originator_id)
-        subject = subjects.get(id_, nobody(id_))
-        subjects[id_] = decode(event.row).event.mutate(subject)
+        id_ = event.row.originator_id
+        subjects[id_] = decode(event.row).event.mutate(subjects.get(id_))
         assert status_of(subjects[id_]) == event.then, event.row.notification_id
 
 

@@ -11,8 +11,8 @@ from ledger.command_handler import Receipt
 from ledger.domain.ids import Position
 from ledger.observations import (
     GATHERING_SECONDS,
+    count_arrival,
     count_gathered,
-    count_signal,
     metrics,
     observe_request,
 )
@@ -71,6 +71,6 @@ async def test_a_signal_is_counted_by_what_became_of_it(
 ) -> None:
     """Recorded, a repeat, or of no effect."""
     before = recorded(outcome)
-    count_signal(signal(), receipt)
+    count_arrival(signal(), receipt)
     count_gathered()
     assert recorded(outcome) == before + 1

@@ -7,6 +7,7 @@ import pytest
 from builders import ACCOUNT_SID, NUMBER, SENDER, text_form
 
 from ledger.domain.classify import Vocabulary
+from ledger.domain.messages import Text
 from ledger.domain.signals import Signal
 from ledger.errors import InvalidRequest, UnusableText
 from ledger.webhook.parse import (
@@ -23,7 +24,7 @@ SERVICE = "MG" + "d" * 32
 
 def said(body: str = "STOP", **more: str) -> Signal | None:
     """What an inbound text says."""
-    return parse_text(list(text_form(body, **more).items()), DEFAULT)
+    return parse_text(list(text_form(body, **more).items()), DEFAULT).signal
 
 
 def consent(body: str = "STOP", **more: str) -> Signal:
@@ -42,17 +43,36 @@ def without(*names: str, **more: str) -> list[tuple[str, str]]:
 def test_a_stop_becomes_a_signal_with_all_that_twilio_sent() -> None:
     """Key, person, sender and evidence come from the signed parameters."""
     form = text_form("Stop!", MessageSid="SM1")
-    assert parse_text(list(form.items()), DEFAULT) == Signal(
+    evidence = {**form, "channel": "sms"}
+    assert parse_text(list(form.items()), DEFAULT) == Text(
         key=f"twilio:{ACCOUNT_SID}:SM1",
+        name=f"{ACCOUNT_SID}:SM1",
         phone_number=NUMBER,
         sender=SENDER,
-        status="out",
-        occurred_at=None,
-        source="twilio.inbound",
-        matched_by="keyword",
-        actor="subject",
-        evidence={**form, "channel": "sms"},
+        address=SENDER,
+        sid="SM1",
+        evidence=evidence,
+        signal=Signal(
+            key=f"twilio:{ACCOUNT_SID}:SM1",
+            phone_number=NUMBER,
+            sender=SENDER,
+            status="out",
+            occurred_at=None,
+            source="twilio.inbound",
+            matched_by="keyword",
+            actor="subject",
+            evidence=evidence,
+        ),
     )
+
+
+def test_a_text_is_to_a_service_and_an_address() -> None:
+    """Which it names; and to nobody, where it is to itself or to no one."""
+    both = parse_text([*text_form("Hi", MessagingServiceSid=SERVICE).items()], DEFAULT)
+    assert (both.sender, both.address, both.signal) == (SERVICE, SENDER, None)
+    for form in (without("To"), [*text_form("Hi", To=NUMBER).items()]):
+        text = parse_text(form, DEFAULT)
+        assert (text.sender, text.address) == (None, None)
 
 
 @pytest.mark.parametrize(
@@ -78,13 +98,13 @@ def test_the_body_says_whether_it_opts_in_or_out(
 
 @pytest.mark.parametrize("body", ["", "HELP", "hello", "😀", "\0", "x" * 1600])
 def test_a_text_that_says_nothing_of_consent_is_no_signal(body: str) -> None:
-    """It is answered, and nothing is recorded."""
+    """It may be recorded as a text, and changes nothing."""
     assert said(body) is None
 
 
 def test_a_text_without_a_body_is_no_signal() -> None:
     """A picture alone says nothing."""
-    assert parse_text(without("Body"), DEFAULT) is None
+    assert parse_text(without("Body"), DEFAULT).signal is None
 
 
 @pytest.mark.parametrize(
@@ -190,9 +210,7 @@ def test_the_older_names_of_the_message_sid_name_the_same_message(
 ) -> None:
     """So a retry that lacks one of them is still a duplicate."""
     form = without(*missing, MessageSid="SM1", SmsMessageSid="SM1", SmsSid="SM1")
-    signal = parse_text(form, DEFAULT)
-    assert signal is not None
-    assert signal.key == f"twilio:{ACCOUNT_SID}:SM1"
+    assert parse_text(form, DEFAULT).key == f"twilio:{ACCOUNT_SID}:SM1"
 
 
 @pytest.mark.parametrize(
@@ -232,7 +250,7 @@ def test_a_message_sid_that_no_index_could_hold_is_refused() -> None:
 def test_of_repeated_parameters_the_first_counts_and_all_are_evidence() -> None:
     """Nothing that was signed is lost."""
     form = [*text_form("STOP").items(), ("Body", "START"), ("From", "+1"), ("a", "")]
-    signal = parse_text([*form, ("a", ""), ("a", "2")], DEFAULT)
+    signal = parse_text([*form, ("a", ""), ("a", "2")], DEFAULT).signal
     assert signal is not None
     assert (signal.status, signal.phone_number) == ("out", NUMBER)
     assert signal.evidence["Body"] == ["STOP", "START"]

@@ -1,9 +1,12 @@
--- Appends a batch of events in one transaction; one outcome a proposal, in order, or one
--- for all of them where all are appended.
--- $1 keys uuid[]            $2 subjects uuid[]   $3 versions bigint[]  $4 topics text[]
--- $5 occurred timestamptz[] $6 tails bytea[]     $7 data keys bytea[]  $8 master key text
--- $9 day text               $10 day key bytea
--- $11 state head bytea      $12 state middle bytea
+-- Appends a batch of entries in one transaction; one outcome an entry, in order, or one
+-- for all of them where all are appended. A row for each event; what is an entry's as a
+-- whole is null in all rows of it but the first.
+-- $1 keys uuid[]            $2 streams uuid[]     $3 versions bigint[]  $4 topics text[]
+-- $5 occurred timestamptz[] $6 tails bytea[]      $7 subjects uuid[]
+-- $8 subject versions bigint[]  $9 data keys bytea[]  $10 new keys boolean[]
+-- $11 master key text       $12 day text          $13 day key bytea
+-- $14 state head bytea      $15 state middle bytea
 -- (migration 0001 describes how the state is joined)
 SELECT outcome, event_position, event_recorded_at
-FROM append_events_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+FROM append_events_v1(
+    $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
