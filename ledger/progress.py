@@ -32,18 +32,22 @@ def shown_progress(
     what: str,
     total: int,
     *,
+    done: int = 0,
     file: IO[str] | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[Advance]:
-    """Show how many of ``total`` are done, how fast it goes, and how long it takes."""
+    """Show how many of ``total`` are done, how fast it goes, and how long it takes.
+
+    What was ``done`` before is counted, and not taken for fast work.
+    """
     console = Console(file=file or sys.stderr)
     if not console.is_terminal:
-        lines = _Lines(what, total, console.file, clock)
+        lines = _Lines(what, total, done, console.file, clock)
         yield lines.advance
         lines.write()
         return
     with _bar(console) as bar:
-        task = bar.add_task(what, total=total)
+        task = bar.add_task(what, total=total, completed=done)
         yield lambda count: bar.advance(task, count)
 
 
@@ -51,11 +55,16 @@ class _Lines:
     """A line every few seconds, and one at the end."""
 
     def __init__(
-        self, what: str, total: int, file: IO[str], clock: Callable[[], float]
+        self,
+        what: str,
+        total: int,
+        done: int,
+        file: IO[str],
+        clock: Callable[[], float],
     ) -> None:
         self._what, self._total = what, total
         self._file, self._clock = file, clock
-        self._done = 0
+        self._done = self._done_before = done
         self._began = self._written = clock()
 
     def advance(self, count: int) -> None:
@@ -65,14 +74,13 @@ class _Lines:
 
     def write(self) -> None:
         self._written = self._clock()
-        rate = self._done / max(self._written - self._began, 1e-9)
-        left = max(self._total - self._done, 0) / rate if rate else 0
-        print(
-            f"{self._what}: {self._done} of {self._total}, {rate:.0f}/s, "
-            f"{left:.0f} s left",
-            file=self._file,
-            flush=True,
-        )
+        seconds = max(self._written - self._began, 1e-9)
+        rate = (self._done - self._done_before) / seconds
+        line = f"{self._what}: {self._done} of {self._total}, {rate:.0f}/s"
+        left = max(self._total - self._done, 0)
+        if rate or not left:
+            line += f", {left / rate if left else 0:.0f} s left"
+        print(line, file=self._file, flush=True)
 
 
 class _Rate(ProgressColumn):

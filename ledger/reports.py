@@ -51,11 +51,19 @@ class RebuildStatus:
     events_done: int
     events_total: int
     seconds: float
+    is_at_work: bool
 
     @property
     def events_a_second(self) -> float:
         """How fast it is filled, on the whole: less where it has rested."""
         return self.events_done / max(self.seconds, 1e-3)
+
+    @property
+    def seconds_left(self) -> float | None:
+        """How long filling takes still; None where nobody can tell."""
+        if not (self.is_at_work and self.events_done):
+            return None
+        return (self.events_total - self.events_done) / self.events_a_second
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,10 +139,13 @@ def print_status(status: Status, *, as_json: bool) -> None:
 
 
 def _rebuilds(rebuilds: Sequence[RebuildStatus]) -> Table:
-    table = Table("rebuild", "version", "phase", "events", "of", "a second")
+    table = Table("rebuild", "version", "phase", "events", "of", "a second", "left")
     for r in rebuilds:
         rate = f"{r.events_a_second:.0f}" if r.phase == "filling" else ""
-        cells = (r.name, r.version, r.phase, r.events_done, r.events_total, rate)
+        left = "" if r.is_at_work else "at rest"
+        if r.phase == "filling" and (seconds := r.seconds_left) is not None:
+            left = f"{seconds:.0f} s"
+        cells = (r.name, r.version, r.phase, r.events_done, r.events_total, rate, left)
         table.add_row(*map(str, cells))
     return table
 

@@ -74,6 +74,8 @@ class Rebuild(NamedTuple):
     events_total: int
     seconds: float
     """Since it was begun."""
+    is_at_work: bool
+    """Whether a process builds it, and was not killed."""
 
 
 async def read_rebuilds(connection: Pool | Connection) -> list[Rebuild]:

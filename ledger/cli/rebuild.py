@@ -180,9 +180,9 @@ class _Shown:
         """Move the bar of those projections."""
         if self._names != names:
             self._bar.close()
-            bar = shown_progress(f"{', '.join(names)}: events", total)
+            bar = shown_progress(f"{', '.join(names)}: events", total, done=done)
             self._advance = self._bar.enter_context(bar)
-            self._names, self._done = names, 0
+            self._names, self._done = names, done
         self._advance(done - self._done)
         self._done = done
 

@@ -119,8 +119,16 @@ async def test_how_far_a_rebuild_is_is_told(  # noqa: PLR0913, PLR0917 - fixture
             [told] = (await read_status(connection)).rebuilds
             assert (told.name, told.version) == ("phone_numbers", 2)
             assert (told.events_done, told.events_total) == (done, 1)
+            assert told.is_at_work
+            assert told.seconds_left == (0 if done else None)
         print_status(await read_status(connection), as_json=False)
         assert "compared" in capsys.readouterr().out
+    # Killed, it is there still, and no clock of it runs.
+    [told] = (await read_status(connection)).rebuilds
+    assert (told.is_at_work, told.seconds_left) == (False, None)
+    print_status(await read_status(connection), as_json=False)
+    assert "at rest" in capsys.readouterr().out
+    async with Steps(dsn, means) as steps:
         await steps.switch()
     assert set((await gauges(client)).values()) == {0}
     assert (await read_status(connection)).rebuilds == []

@@ -26,6 +26,23 @@ def test_a_log_gets_a_line_every_few_seconds_and_one_at_the_end() -> None:
     ]
 
 
+def test_what_was_done_before_is_not_taken_for_fast_work() -> None:
+    """And before anything is done, nobody knows how long it will take."""
+    clock = seconds(0, 5, 10, 10)
+    file = io.StringIO()
+    with shown_progress(
+        "keys", 100, done=40, file=file, clock=lambda: next(clock)
+    ) as advance:
+        advance(0)
+    assert file.getvalue().splitlines() == ["keys: 40 of 100, 0/s"] * 2
+    clock = seconds(0, 10, 10, 10)
+    with shown_progress(
+        "keys", 100, done=40, file=file, clock=lambda: next(clock)
+    ) as advance:
+        advance(20)
+    assert file.getvalue().splitlines()[2] == "keys: 60 of 100, 2/s, 20 s left"
+
+
 def test_nothing_to_do_is_done_at_once() -> None:
     """No division by nothing."""
     file = io.StringIO()
