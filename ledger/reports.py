@@ -1,10 +1,11 @@
 """What the command line prints: tables on a terminal, JSON for a script."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import get_args
 
+import asyncpg
 import orjson
 import typer
 from rich.console import Console
@@ -29,6 +30,8 @@ class ProjectionStatus:
     name: str
     version: int
     serves: bool
+    answers: bool
+    """Whether this release answers from it: that need not be the one that serves."""
     position: int
     lag_events: int
     idle_seconds: float
@@ -83,7 +86,7 @@ class Status:
     def is_well(self) -> bool:
         """Whether every projection that answers runs, as far as anybody can tell."""
         is_counted = self.numbers_in is not None
-        return is_counted and all(p.is_running for p in self.projections if p.serves)
+        return is_counted and all(p.is_running for p in self.projections if p.answers)
 
 
 async def read_status(connection: Connection) -> Status:
@@ -95,17 +98,27 @@ async def read_status(connection: Connection) -> Status:
     with translated():
         rows = await connection.fetch(_READ_STATUS)
         totals: dict[str, int | None] = dict.fromkeys(get_args(Answer))
+        answering: set[tuple[str, int]] = set()
         with suppress(NotServed):
-            counted = await Serving(connection).fetch(_READ_TOTALS)
+            serving = Serving(connection)
+            answering = set(await serving.versions())
+            counted = await serving.fetch(_READ_TOTALS)
             totals = dict.fromkeys(totals, 0) | {row[0]: row[1] for row in counted}
     return Status(
         position=rows[0]["ledger_position"],
         numbers_in=totals["in"],
         numbers_out=totals["out"],
         numbers_unknown=totals["unknown"],
-        projections=[ProjectionStatus(*row[1:]) for row in rows if row["name"]],
+        projections=[_projection(row, answering) for row in rows if row["name"]],
         rebuilds=[RebuildStatus(*r) for r in await read_rebuilds(connection)],
     )
+
+
+def _projection(
+    row: asyncpg.Record, answering: Collection[tuple[str, int]]
+) -> ProjectionStatus:
+    _, name, version, serves, *rest = row
+    return ProjectionStatus(name, version, serves, (name, version) in answering, *rest)
 
 
 def print_status(status: Status, *, as_json: bool) -> None:
@@ -127,7 +140,7 @@ def print_status(status: Status, *, as_json: bool) -> None:
         cells = (
             p.name,
             p.version,
-            "yes" if p.serves else "",
+            "yes" if p.serves else "here" if p.answers else "",
             p.position,
             p.lag_events,
             state,

@@ -109,7 +109,12 @@ class HealthApi:
     async def _observe(self) -> None:
         position, states = await self._read_model.projections()
         rebuilds = {r.name: r for r in await self._read_model.rebuilds()}
-        serving = [state for state in states if state.serving]
+        answering = {s.name: s.version for s in states if s.serving}
+        with contextlib.suppress(NotServed):
+            answering = {**answering, **await self._read_model.answering()}
+        # Of the version that answers here, as readiness: where a newer release has
+        # switched, nobody may keep its version up to date before it is started.
+        serving = [s for s in states if answering.get(s.name) == s.version]
         observe_projections(
             position,
             {s.name: (s.position, s.stopped_reason is not None) for s in serving},

@@ -10,8 +10,10 @@ from ledger.reports import print_status, read_status
 from ledger.settings import Settings
 from ledger.simulate import simulate_text
 from ledger.store.database import Connection
+from projections.consent_history import ConsentHistory
+from projections.phone_numbers import PhoneNumbers
 from projections.rebuild import drop_old
-from projections.worker import Means
+from projections.worker import Means, Worker
 
 
 async def ready(client: Client) -> tuple[int, list[str]]:
@@ -31,8 +33,13 @@ async def gauges(client: Client) -> dict[str, float]:
     }
 
 
-async def test_a_release_answers_from_the_newest_that_it_knows(
-    dsn: str, means: Means, client: Client, connection: Connection, catch_up: CatchUp
+async def test_a_release_answers_from_the_newest_that_it_knows(  # noqa: PLR0913, PLR0917
+    dsn: str,
+    means: Means,
+    client: Client,
+    connection: Connection,
+    catch_up: CatchUp,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Where the serving version has other columns; where it knows none, it says so."""
     await text(client, "STOP")
@@ -42,6 +49,15 @@ async def test_a_release_answers_from_the_newest_that_it_knows(
     await connection.execute("SELECT pg_notify('projections_switched', '')")
     assert (await ask(client))["status"] == "out"
     assert await ready(client) == (200, [])
+    # Nobody keeps the other one up to date before the release that made it is started.
+    await text(client, "START")
+    await Worker((PhoneNumbers(1), ConsentHistory(1)), means).catch_up()
+    behind = "UPDATE projections SET seen_at = '2026-01-01' WHERE version = 2"
+    await connection.execute(behind)
+    lag = 'ledger_projection_lag_events{projection="phone_numbers"} 0.0'
+    assert lag in await (await client.get("/metrics")).text()
+    print_status(told := await read_status(connection), as_json=False)
+    assert (told.is_well, "here" in capsys.readouterr().out) == (True, True)
     await connection.execute(
         "UPDATE projections SET shape = 9 WHERE name = 'phone_numbers'"
     )
