@@ -8,6 +8,7 @@ is commits, notifications and their order.
 import asyncio
 import itertools
 import os
+import signal
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import replace
@@ -50,6 +51,10 @@ _numbers = itertools.count(1)
 # A machine that is busy with other tests is slow, and that is no failure.
 hypothesis.settings.register_profile("ledger", deadline=None)
 hypothesis.settings.load_profile("ledger")
+
+# A shell that runs the tests in the background has them ignore Ctrl-C, and so would
+# every process that they start and send it to.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 Client = TestClient[web.Request, web.Application]
 
