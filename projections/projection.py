@@ -13,6 +13,8 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Final, NamedTuple, Protocol
 
 from ledger.domain.events import ConsentChanged
@@ -42,23 +44,6 @@ async def _of_nobody(_: Iterable[ConsentChanged]) -> Mapping[SubjectId, PhoneNum
     return {}
 
 
-class Batch(NamedTuple):
-    """Consecutive events, and what those who write rows need to know of them."""
-
-    events: Sequence[RecordedEvent]
-    begun: Mapping[SubjectId, PhoneNumber]
-    """The subjects that begin here, and their numbers; without those whose key has been
-    destroyed since, for whom no row may be written. For projections that hold numbers.
-    """
-    erased: frozenset[SubjectId]
-    """The subjects that end here."""
-    digests: Digests = NO_DIGESTS
-    """Of the events as they are stored, for whoever moves a checkpoint over them."""
-    numbers_of: NumbersOf = _of_nobody
-    """For who has no row and does not begin here: erased since, or, seldom, under a
-    legal hold before they said anything, so that their stream begins with that."""
-
-
 Row = tuple[object, ...]
 
 
@@ -85,6 +70,49 @@ class Heard(NamedTuple):
         """For whom needs events."""
         events = [decode(row) for row in self.rows]
         return Person(self.subject_id, self.phone_number, events)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Consecutive events, and what those who write rows need to know of them."""
+
+    others: Sequence[RecordedEvent]
+    """In the ledger's order; all events but of those who are heard."""
+    begun: Mapping[SubjectId, PhoneNumber]
+    """The subjects that begin here, and their numbers; without those whose key has been
+    destroyed since, for whom no row may be written, and without those who are heard.
+    For projections that hold numbers.
+    """
+    erased: frozenset[SubjectId]
+    """The subjects that end here."""
+    digests: Digests = NO_DIGESTS
+    """Of the events as they are stored, for whoever moves a checkpoint over them."""
+    heard: Sequence[Heard] = ()
+    """Others that begin here, in the order of their ids: there are no rows of them."""
+    numbers_of: NumbersOf = _of_nobody
+    """For who has no row and does not begin here: erased since, or, seldom, under a
+    legal hold before they said anything, so that their stream begins with that."""
+
+    @cached_property
+    def positions(self) -> Sequence[Position]:
+        """Those of all events, in order."""
+        found = [position for position, _ in self.others]
+        found += [position for one in self.heard for position, *_ in one.said]
+        return sorted(found)
+
+    def decoded(self) -> "Batch":
+        """The same with nobody heard, for a projection that only knows events."""
+        if not self.heard:
+            return self
+        people = [heard.person for heard in self.heard]
+        events = [event for person in people for event in person.events]
+        numbers = {heard.subject_id: heard.phone_number for heard in self.heard}
+        return replace(
+            self,
+            others=sorted([*self.others, *events]),
+            begun={**self.begun, **numbers},
+            heard=(),
+        )
 
 
 class Table(NamedTuple):
@@ -173,7 +201,8 @@ class Projection(Protocol):
 
         Called in the transaction that moves the checkpoint; whatever is raised rolls
         both back. A batch may be of before an erasure that has been done already: what
-        is written for its subject is deleted when the erasure itself comes.
+        is written for its subject is deleted when the erasure itself comes. A shape
+        that does not know who is heard takes ``batch.decoded()``.
         """
         ...
 
@@ -225,7 +254,7 @@ async def advance(
     Raises:
         Overtaken: another worker has done some of it; nothing was written.
     """
-    first, last = batch.events[0].position, batch.events[-1].position
+    first, last = batch.positions[0], batch.positions[-1]
     async with connection.transaction():
         # First the checkpoints: their row locks make a second worker wait here, where
         # it has written nothing yet, instead of in the middle of the rows.

@@ -154,7 +154,8 @@ class Keyring:
             StoreUnavailable: the database cannot be read now.
         """
         with translated():
-            rows = await self._pool.fetch(_READ_SUBJECTS, list(set(ids)))
+            wanted = f"{{{','.join(map(str, set(ids)))}}}"
+            rows = await self._pool.fetch(_READ_SUBJECTS, wanted)
         return {
             subject_id: self.subject_key(subject_id, WrappedKey(box, master_key))
             for subject_id, box, master_key in rows

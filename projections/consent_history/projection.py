@@ -15,7 +15,7 @@ from ledger.store.codec import RecordedEvent
 from ledger.store.database import Connection
 from ledger.store.said import WORDS_MAX, Words
 from ledger.store.statements import at_versions, between, statement
-from projections.copying import microseconds, text
+from projections.copying import copy_rows, microseconds, text
 from projections.projection import (
     INDEX_SECONDS_MAX,
     Batch,
@@ -107,15 +107,21 @@ class ConsentHistory:
 
         By COPY: an INSERT of arrays costs asyncpg a look at the type of every value.
         """
+        copied = self.copied(batch.heard)
+        if copied is None:
+            copied, batch = (), batch.decoded()
+        for table, heard in zip(self.tables, copied, strict=False):
+            await copy_rows(connection, table.name, _COLUMNS, heard)
         rows = [
             row
-            for recorded in batch.events
+            for recorded in batch.others
             if recorded.event.originator_id not in batch.erased
             and (row := _row(recorded))
         ]
-        await connection.copy_records_to_table(
-            f"consent_history_v{self.version}", records=rows, columns=_COLUMNS
-        )
+        if rows:
+            await connection.copy_records_to_table(
+                f"consent_history_v{self.version}", records=rows, columns=_COLUMNS
+            )
         if batch.erased:
             await connection.execute(self._at(_ERASE), list(batch.erased))
 

@@ -23,6 +23,7 @@ from ledger.domain.ids import EVERY_SENDER, PhoneNumber, Position, SubjectId, Ve
 from ledger.store.codec import RecordedEvent
 from ledger.store.database import Connection
 from ledger.store.statements import at_versions, between, statement
+from projections.copying import copy_rows
 from projections.phone_numbers import fold
 from projections.projection import (
     INDEX_SECONDS_MAX,
@@ -123,6 +124,18 @@ class PhoneNumbers:
 
     async def apply(self, connection: Connection, batch: Batch) -> None:
         """Fold a batch onto the rows of the subjects that it touches."""
+        copied = self.copied(batch.heard)
+        if copied is None:
+            copied, batch = (), batch.decoded()
+        for table, rows in zip(self.tables, copied, strict=False):
+            await copy_rows(connection, table.name, table.columns, rows)
+        if batch.others:
+            await self._fold(connection, batch)
+        if batch.erased:
+            await connection.execute(self._at(_ERASE), list(batch.erased))
+
+    async def _fold(self, connection: Connection, batch: Batch) -> None:
+        """Of those who are not heard, or were before."""
         streams = _streams(batch)
         subjects = await self._load(connection, batch, streams)
         for subject_id, subject in subjects.items():
@@ -135,8 +148,6 @@ class PhoneNumbers:
             await connection.execute(
                 self._at(_UPSERT_NUMBERS), *zip(*rows, strict=True)
             )
-        if batch.erased:
-            await connection.execute(self._at(_ERASE), list(batch.erased))
 
     async def _load(
         self, connection: Connection, batch: Batch, streams: _Streams
@@ -179,7 +190,7 @@ def _said(stream: Sequence[RecordedEvent]) -> Iterable[ConsentChanged]:
 def _streams(batch: Batch) -> _Streams:
     """The batch by subject, in the order of the tables' keys: so they write fast."""
     streams: dict[SubjectId, list[RecordedEvent]] = {}
-    for recorded in batch.events:
+    for recorded in batch.others:
         if not isinstance(recorded.event, MessageEvent):
             streams.setdefault(recorded.event.subject_id, []).append(recorded)
     return {i: streams[i] for i in sorted(streams) if i not in batch.erased}

@@ -231,7 +231,7 @@ async def test_a_projection_that_is_behind_is_not_wrong(
 async def step_of(worker: Worker, position: int) -> None:
     """Apply the event after a position."""
     batch = await worker.read(Position(position), 1, PROJECTIONS)
-    if batch.events:
+    if batch.positions:
         await worker._advance(batch, PROJECTIONS)  # noqa: SLF001
 
 

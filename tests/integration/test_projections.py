@@ -305,6 +305,27 @@ async def test_the_longest_addresses_fit_into_every_index(
 # Several workers.
 
 
+async def test_who_begins_and_only_speaks_is_heard(means: Means) -> None:
+    """The rest is decoded; and decoded, all of it is what the ledger holds."""
+    numbers = await append_some(means)
+    identity = await means.keyring.identity()
+    held, erased, *plain = map(identity.subject_id, numbers)
+    until = datetime(2100, 1, 1, tzinfo=UTC)
+    why = {"reason": "a test", "actor": "test"}
+    await erasures_of(means).hold(numbers[0], until=until, **why)
+    await erasures_of(means).erase(numbers[1], **why)
+    batch = await Worker(PROJECTIONS, means).read(Position(0), 100, PROJECTIONS)
+    assert [heard.subject_id for heard in batch.heard] == sorted(plain)
+    assert (set(batch.begun), set(batch.erased)) == ({held}, {erased})
+    whole = batch.decoded()
+    assert whole.others == await means.store.read_after(Position(0), 100)
+    assert set(whole.begun) == {held, *plain}
+    assert list(batch.positions) == list(whole.positions) == [*range(1, 23)]
+    # Who goes on in a later batch has rows already.
+    later = await Worker(PROJECTIONS, means).read(Position(4), 100, PROJECTIONS)
+    assert not later.heard
+
+
 async def test_two_workers_do_no_harm(
     dsn: str, means: Means, connection: Connection
 ) -> None:
@@ -356,7 +377,7 @@ class Unable(PhoneNumbers):
 
     async def apply(self, connection: Connection, batch: Batch) -> None:
         """As the projection does, up to there."""
-        if batch.events[-1].position >= 6:
+        if batch.positions[-1] >= 6:
             raise ValueError("not this one")
         await super().apply(connection, batch)
 

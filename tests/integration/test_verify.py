@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Final
 
 import pytest
@@ -92,9 +93,8 @@ async def rows(means: Means, spoken: None) -> list[StoredRow]:
 async def batch_of(means: Means, rows: list[StoredRow]) -> Batch:
     """Those events as a worker hands them on."""
     whole = await Worker(PROJECTIONS, means).read(Position(0), 100, PROJECTIONS)
-    return whole._replace(
-        events=[decode(row) for row in rows], digests=digests_of(rows)
-    )
+    events = [decode(row) for row in rows]
+    return replace(whole.decoded(), others=events, digests=digests_of(rows))
 
 
 # What is kept.
@@ -173,7 +173,7 @@ async def test_kept_digests_are_those_of_the_events_however_they_were_applied(
     before = await worker.read(position, 1, PROJECTIONS)
     for how, limit in acts:
         batch = await worker.read(position, limit, PROJECTIONS)
-        if not batch.events:
+        if not batch.positions:
             break
         if how == "killed":
             with pytest.raises(Killed):
@@ -197,7 +197,7 @@ async def step(worker: Worker, batch: Batch, how: str) -> Position:
         return_exceptions=True,
     )
     assert sum(isinstance(one, Overtaken) for one in done) == (how == "two")
-    return batch.events[-1].position
+    return batch.positions[-1]
 
 
 # What is found.
