@@ -16,6 +16,7 @@ import uvloop
 from rich.console import Console
 
 from ledger import reports
+from ledger.cli.backfill import import_twilio
 from ledger.cli.check import check_app
 from ledger.cli.export import export_app
 from ledger.cli.imports import imports_app
@@ -58,7 +59,8 @@ app.add_typer(export_app)
 app.add_typer(replay_app)
 app.add_typer(verify_app)
 app.add_typer(rebuild_app)
-app.add_typer(imports_app)
+imports_app.command("twilio")(import_twilio)
+app.add_typer(imports_app, name="import")
 app.add_typer(twilio_app, name="twilio")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for a script.")]

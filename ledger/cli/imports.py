@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final, NamedTuple, cast
 
 import orjson
 import typer
+from typer.core import TyperGroup
 
 from ledger.cli.people import actor
 from ledger.cli.setup import AsJson, Ledger, with_ledger
@@ -27,7 +28,24 @@ from ledger.imports.sinks import Foresight, Recording, Repeats, Turned
 from ledger.imports.texts import TextInterpreter
 from ledger.progress import shown_progress
 
-imports_app = typer.Typer()
+
+class FileOrTwilio(TyperGroup):
+    """``import FILE`` is a command without a name of its own."""
+
+    unnamed = "file"
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401
+        """Whatever does not begin with the name of a command is about a file."""
+        if args and args[0] not in self.commands:
+            args = [self.unnamed, *args]
+        return super().parse_args(ctx, args)
+
+
+imports_app = typer.Typer(
+    cls=FileOrTwilio,
+    no_args_is_help=True,
+    help="Record what people said elsewhere: in a file, or in Twilio's log.",
+)
 
 _SOURCE: Final = re.compile(r"[A-Za-z0-9._@-]{1,100}", re.ASCII)
 _File = Annotated[Path, typer.Argument(help="CSV with a header, or NDJSON, in UTF-8.")]
@@ -37,7 +55,7 @@ _Refused = Annotated[
 ]
 _STATUSES: Final = ("in", "out")
 _FORMATS: Final = ("csv", "ndjson")
-_INTERRUPTED: Final = 130
+INTERRUPTED: Final = 130
 
 
 class _Asked(NamedTuple):
@@ -60,7 +78,7 @@ class _Done(NamedTuple):
     outage: StoreUnavailable | None
 
 
-@imports_app.command("import")
+@imports_app.command("file")
 def import_(  # noqa: PLR0913 - one parameter an option
     file: _File,
     source: Annotated[
@@ -126,7 +144,7 @@ def import_(  # noqa: PLR0913 - one parameter an option
     if done.outage is not None:
         raise StoreUnavailable(f"{done.outage}. {_HOW_TO_GO_ON}") from done.outage
     if not done.tally.is_whole:
-        raise typer.Exit(_INTERRUPTED)
+        raise typer.Exit(INTERRUPTED)
     if done.tally.refused:
         raise typer.Exit(1)
 
@@ -151,7 +169,7 @@ async def _run(ledger: Ledger, asked: _Asked) -> _Done:
         began = time.monotonic()
         with (
             collecting_seldom(),
-            _stopping() as stopping,
+            stopping_by_ctrl_c() as stopping,
             opened_report(asked.refused) as report,
             shown_progress(what, size) as advance,
         ):
@@ -174,7 +192,7 @@ def _reader(ledger: Ledger, asked: _Asked, rows: Rows) -> Reader:
 
 
 @contextmanager
-def _stopping() -> Iterator[asyncio.Event]:
+def stopping_by_ctrl_c() -> Iterator[asyncio.Event]:
     """Set by the first Ctrl-C, so that what is under way ends; a second one kills."""
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
@@ -248,7 +266,7 @@ def _lines(asked: _Asked, done: _Done) -> Iterator[str]:
     yield f"{tally.recorded} {'recorded' if asked.apply else 'would be recorded'}"
     yield f"{tally.duplicates} recorded before"
     for why, count in tally.skipped.items():
-        yield f"{count} passed over: {_SKIPPED[why]}"
+        yield f"{count} passed over: {SKIPPED[why]}"
     for code, count in tally.refused.most_common():
         yield f"{count} refused: {code}"
     if tally.refused and asked.refused:
@@ -265,9 +283,10 @@ def _lines(asked: _Asked, done: _Done) -> Iterator[str]:
         yield "nothing was recorded: this was a dry run; --apply records"
 
 
-_SKIPPED: Final = {
+SKIPPED: Final = {
     "otherEvent": "not about consent",
     "destroyed": "the number was erased",
     "otherDirection": "not from a person",
     "saysNothing": "says nothing about consent",
+    "bodyGone": "without a body: Twilio has it no more, or it never had one",
 }

@@ -145,6 +145,8 @@ class StatusReport(NamedTuple):
     sid: str | None = None
     signal: Signal | None = None
     """Of Twilio's block, with the same key."""
+    occurred_at: datetime | None = None
+    """None where that is when it is recorded."""
 
     @property
     def key(self) -> str:
@@ -361,7 +363,7 @@ def decide_outgoing(
         message_id=message.id,
         version=Version(message.version + 1),
         counterparty=counterparty,
-        occurred_at=report.occurred_at if isinstance(report, SentReport) else None,
+        occurred_at=report.occurred_at,
         fields=fields,
         personal=personal,
     )

@@ -49,7 +49,7 @@ _TRUE: Final = frozenset("true yes y t 1".split())
 """Before the words above: of a column nobody knows what it says yes to."""
 _FALSE: Final = frozenset("false no n f 0".split())
 
-Why = Literal["otherEvent", "destroyed", "otherDirection", "saysNothing"]
+Why = Literal["otherEvent", "destroyed", "otherDirection", "saysNothing", "bodyGone"]
 
 
 class Skipped(NamedTuple):

@@ -31,6 +31,7 @@ Code = Literal[
     "missing_status",
     "missing_time",
     "nul_character",
+    "redacted_number",
     "row_too_long",
     "time_before_1970",
     "time_in_future",

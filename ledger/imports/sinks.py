@@ -6,9 +6,9 @@ goes on where the first one ended, but not if the ledger has something else unde
 key: an opt-out may not be lost because a row's key was used twice.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, time
-from typing import Final, Generic, NamedTuple, TypeVar
+from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
 from ledger.command_handler import CommandHandler, Receipt
 from ledger.domain.consent import (
@@ -20,6 +20,7 @@ from ledger.domain.consent import (
 )
 from ledger.domain.events import ConsentChanged
 from ledger.domain.ids import PhoneNumber, Position, Sender, Status, SubjectId
+from ledger.domain.messages import Arrival
 from ledger.domain.signals import Signal
 from ledger.errors import InvalidConsent
 from ledger.imports.importer import Outcome
@@ -32,6 +33,34 @@ KEPT_MAX: Final = 200_000
 """Keys, and numbers, that a dry run remembers at least; twice as many at most."""
 
 Item = TypeVar("Item")
+
+
+class Repeated(Protocol):
+    """Says what to make of rows whose key is recorded."""
+
+    async def outcomes(
+        self, signals: Sequence[Signal], known: Mapping[int, Position]
+    ) -> Mapping[int, Outcome]:
+        """What to say of the ``signals`` at the places of ``known``.
+
+        Raises:
+            StoreUnavailable: the database cannot be read now.
+        """
+        ...
+
+
+class Once:
+    """For keys that name the fact itself, whoever brings it: a message's SID.
+
+    The webhook may have known more of it than the log does: OptOutType, the service.
+    """
+
+    async def outcomes(
+        self, signals: Sequence[Signal], known: Mapping[int, Position]
+    ) -> Mapping[int, Outcome]:
+        """See ``Repeated.outcomes``: each was recorded before."""
+        del signals
+        return dict.fromkeys(known, "duplicate")
 
 
 class Repeats:
@@ -140,9 +169,16 @@ def _is_time_of(signal: Signal, occurred_at: datetime) -> bool:
 class Recording:
     """Records batches, through the same decision and append as the webhook."""
 
-    def __init__(self, handler: CommandHandler, repeats: Repeats) -> None:
+    def __init__(
+        self,
+        handler: CommandHandler,
+        repeats: Repeated,
+        arrival_of: Callable[[Signal], Arrival] = lambda signal: signal,
+    ) -> None:
+        """``arrival_of`` says what a signal is recorded with."""
         self._handler = handler
         self._repeats = repeats
+        self._arrival_of = arrival_of
         self._look_first = True
 
     async def take(self, signals: Sequence[Signal]) -> list[Outcome]:
@@ -153,7 +189,9 @@ class Recording:
             # is much quicker than to leave it to the append, which finds it out anyway.
             known = await self._handler.positions_of(signals)
         fresh = [place for place in range(len(signals)) if place not in known]
-        results = await self._handler.handle_all([signals[i] for i in fresh])
+        results = await self._handler.handle_all(
+            [self._arrival_of(signals[i]) for i in fresh]
+        )
         receipts = dict(zip(fresh, results, strict=True))
         known |= {
             place: receipt.position
@@ -193,7 +231,7 @@ class Foresight:
     is kept; beyond that a number counts as another one, and a repeat as new.
     """
 
-    def __init__(self, handler: CommandHandler, repeats: Repeats) -> None:
+    def __init__(self, handler: CommandHandler, repeats: Repeated) -> None:
         self._handler = handler
         self._repeats = repeats
         self._keys: _Window[_Said] = _Window()

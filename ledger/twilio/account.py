@@ -167,14 +167,16 @@ def main_account(settings: Settings) -> str:
     return settings.twilio_account_sid
 
 
-async def records(page_async: Callable[..., Any]) -> AsyncIterator[Any]:
+async def records(
+    page_async: Callable[..., Any], page_size: int = PAGE_SIZE
+) -> AsyncIterator[Any]:
     """Every record of a list, page by page; ``page_async`` is a list's method.
 
     Raises:
         TwilioRefused, TwilioUnavailable: a page cannot be had.
         TwilioUnusableAnswer: a page cannot be read, or leads back to an earlier one.
     """
-    page = await understood(page_async(page_size=PAGE_SIZE))
+    page = await understood(page_async(page_size=page_size))
     seen: set[str] = set()
     while page is not None:
         # A page is an iterator, and its records are made while it is walked.

@@ -303,7 +303,8 @@ def _commands(command: Any, name: str) -> Iterator[tuple[str, Any]]:
     below = getattr(command, "commands", {})
     for word, sub in below.items():
         if not sub.hidden:
-            yield from _commands(sub, f"{name} {word}")
+            unnamed = word == getattr(command, "unnamed", None)
+            yield from _commands(sub, name if unnamed else f"{name} {word}")
     if not below:
         yield name, command
 

@@ -1,21 +1,33 @@
 """Messages, as the stand-in has them: sent, scheduled, canceled, listed, refused.
 
+The log is newest first. A page's successor is named by the last message of the page
+(``PageToken``), as at Twilio, so that a text that arrives meanwhile moves nothing.
 A number in ``list_of("blocked")``, as ``to>sender``, is one whose STOP Twilio holds.
 Nothing is sent anywhere: what was taken stays ``queued`` until a test says otherwise.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from email.utils import format_datetime
-from typing import Any
+from email.utils import format_datetime, parsedate_to_datetime
+from typing import Any, Final
+from urllib.parse import urlencode
 
 from aiohttp import web
-from twilio_api.documents import FIELDS, Account, Document, account_of, found, old_page
+from twilio_api.documents import (
+    FIELDS,
+    PAGE_SIZE,
+    PAGE_SIZE_MAX,
+    Account,
+    Document,
+    account_of,
+    found,
+)
 from twilio_api.documents import error as error_document
 from twilio_api.receivers import new_sid
 
 _NUMBER = re.compile(r"(whatsapp:|rcs:)?\+[1-9][0-9]{6,14}")
+_DAY_CHARACTERS: Final = 10
 
 
 def routes() -> Iterable[web.RouteDef]:
@@ -59,6 +71,22 @@ def add_message(account: Account, **more: Any) -> Document:
     return document
 
 
+def add_text(account: Account, body: str, at: datetime, **more: Any) -> str:
+    """Have the account an inbound text of then; its SID. Times have whole seconds."""
+    moment = format_datetime(at.astimezone(UTC).replace(microsecond=0))
+    document = {
+        "direction": "inbound",
+        "status": "received",
+        "from": "+14155550100",
+        "to": "+14155550199",
+        "body": body,
+        "date_created": moment,
+        "date_updated": moment,
+        "date_sent": moment,
+    }
+    return str(add_message(account, **(document | more))["sid"])
+
+
 def block(account: Account, to: str, sender: str) -> None:
     """Let Twilio hold a STOP of a number to a sender."""
     account.list_of("blocked")[f"{to}>{sender}"] = {}
@@ -100,10 +128,59 @@ def _fault(account: Account, given: dict[str, str], sender: str) -> int | None:
 
 
 async def _list(request: web.Request) -> web.Response:
-    to = request.query.get("To")
-    newest_first = reversed(sent(account_of(request)))
-    shown = [m for m in newest_first if to is None or m["to"] == to]
-    return web.json_response(old_page(request, "messages", shown))
+    oldest_first = sorted(sent(account_of(request)), key=_moment_of)
+    wanted = [one for one in oldest_first[::-1] if _is_wanted(one, request.query)]
+    return web.json_response(_page(request, wanted))
+
+
+def _is_wanted(document: Document, query: Mapping[str, str]) -> bool:
+    at = _moment_of(document)
+    return (
+        query.get("To", document["to"]) == document["to"]
+        and query.get("From", document["from"]) == document["from"]
+        and ("DateSent" not in query or _is_at(at, query["DateSent"]))
+        and ("DateSent>" not in query or at >= _moment(query["DateSent>"]))
+        and ("DateSent<" not in query or at <= _moment(query["DateSent<"]))
+    )
+
+
+def _moment_of(document: Document) -> datetime:
+    return parsedate_to_datetime(document["date_sent"] or document["date_created"])
+
+
+def _moment(given: str) -> datetime:
+    return datetime.fromisoformat(given).replace(tzinfo=UTC)
+
+
+def _is_at(at: datetime, given: str) -> bool:
+    if len(given) == _DAY_CHARACTERS:
+        return at.date() == _moment(given).date()
+    return at == _moment(given)
+
+
+def _page(request: web.Request, documents: list[Document]) -> Document:
+    size = min(int(request.query.get("PageSize", PAGE_SIZE)), PAGE_SIZE_MAX)
+    page = int(request.query.get("Page", "0"))
+    token = request.query.get("PageToken", "").removeprefix("PA")
+    sids = [document["sid"] for document in documents]
+    start = sids.index(token) + 1 if token else 0
+    shown = documents[start : start + size]
+    following = None
+    if start + size < len(documents):
+        after = {"Page": str(page + 1), "PageSize": str(size)}
+        after["PageToken"] = f"PA{shown[-1]['sid']}"
+        following = f"{request.path}?{urlencode(dict(request.query) | after)}"
+    return {
+        "messages": shown,
+        "page": page,
+        "page_size": size,
+        "uri": request.path_qs,
+        "first_page_uri": f"{request.path}?Page=0&PageSize={size}",
+        "next_page_uri": following,
+        "previous_page_uri": None,
+        "start": start,
+        "end": start + len(shown),
+    }
 
 
 async def _fetch(request: web.Request) -> web.Response:
