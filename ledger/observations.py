@@ -3,14 +3,18 @@
 Never holds a phone number or a text: a subject is named by its id. Over several
 processes the counts are kept in files (PROMETHEUS_MULTIPROC_DIR, which ``serve`` sets
 before this module is imported) and any process can answer /metrics for all. The subtle
-part is that requests and signals wait and are counted a moment's together: one by one,
-each with its lock and its look at the process id, they are a tenth of a text's work.
+part is that requests and signals wait and are counted a moment's together, all that are
+alike as one: one by one, each with its lock and its look at the process id, they are a
+tenth of a text's work.
 """
 
 import asyncio
 import os
 import time
-from collections.abc import Callable, Mapping
+from bisect import bisect_left
+from collections import Counter as CountOf
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Final, Literal
 
@@ -34,7 +38,19 @@ from ledger.domain.messages import (
 from ledger.domain.replies import ReplyKind
 from ledger.domain.signals import Signal
 
-REQUESTS = Histogram(
+
+class _Histogram(Histogram):
+    """To which many are added at once."""
+
+    def observe_all(self, amounts: Sequence[float]) -> None:
+        """As ``observe`` of each."""
+        self._sum.inc(sum(amounts))
+        places = CountOf(bisect_left(self._upper_bounds, a) for a in amounts)
+        for place, many in places.items():
+            self._buckets[place].inc(many)
+
+
+REQUESTS = _Histogram(
     "ledger_request_seconds",
     "Time from a request's headers to its answer, in seconds.",
     ["route", "method", "status"],
@@ -117,13 +133,15 @@ GATHERING_SECONDS: Final = 0.05
 a process that is killed takes them along."""
 
 # The process's own, as the metrics are.
-_gathered: list[tuple[Callable[[float], None], float]] = []
+_requests: defaultdict[tuple[str, str, int], list[float]] = defaultdict(list)
+_counts: defaultdict[Callable[[float], None], int] = defaultdict(int)
 
 
 def observe_request(route: str, method: str, status: int, started: float) -> None:
     """Count one answered request; ``started`` is its ``time.perf_counter()``."""
     seconds = time.perf_counter() - started
-    _gather(_request_counter(route, method, status), seconds)
+    _count_in_a_moment()
+    _requests[route, method, status].append(seconds)
 
 
 def count_arrival(arrival: Arrival, receipt: Receipt) -> None:
@@ -137,9 +155,9 @@ def count_arrival(arrival: Arrival, receipt: Receipt) -> None:
     signal = arrival if isinstance(arrival, Signal) else _signal_of(arrival)
     if signal is not None:
         given = (signal.source, signal.status, signal.matched_by)
-        _gather(_signal_counter(*given, outcome), 1)
+        _count(_signal_counter(*given, outcome))
     if not isinstance(arrival, Signal):
-        _gather(_message_counter(type(arrival).__name__, outcome), 1)
+        _count(_message_counter(type(arrival).__name__, outcome))
 
 
 def _signal_of(
@@ -155,9 +173,12 @@ def count_answer(kind: ReplyKind, outcome: AnswerOutcome) -> None:
 
 def count_gathered() -> None:
     """Count what waits; whoever ends the event loop calls it last."""
-    for count, amount in _gathered:
-        count(amount)
-    _gathered.clear()
+    for labels, seconds in _requests.items():
+        _histogram(*labels).observe_all(seconds)
+    for count, many in _counts.items():
+        count(many)
+    _requests.clear()
+    _counts.clear()
 
 
 def metrics() -> bytes:
@@ -170,16 +191,20 @@ def metrics() -> bytes:
     return generate_latest(registry)
 
 
-def _gather(count: Callable[[float], None], amount: float) -> None:
-    if not _gathered:
+def _count(counter: Callable[[float], None]) -> None:
+    _count_in_a_moment()
+    _counts[counter] += 1
+
+
+def _count_in_a_moment() -> None:
+    if not _requests and not _counts:
         asyncio.get_running_loop().call_later(GATHERING_SECONDS, count_gathered)
-    _gathered.append((count, amount))
 
 
 # Finding a child by its labels costs more than counting; there are few of them.
 @cache
-def _request_counter(route: str, method: str, status: int) -> Callable[[float], None]:
-    return REQUESTS.labels(route, method, str(status)).observe
+def _histogram(route: str, method: str, status: int) -> _Histogram:
+    return REQUESTS.labels(route, method, str(status))
 
 
 @cache

@@ -35,6 +35,8 @@ def parse_form(body: bytes | str) -> list[tuple[str, str]]:
     text = body if isinstance(body, str) else body.decode("utf-8", "replace")
     text = text.replace("+", " ").replace("%2B", "+")
     pairs = [pair.partition("=") for pair in text.split("&") if pair]
+    if "%" not in text:
+        return [(name, value) for name, _, value in pairs]
     return [
         (
             _decoded(name) if "%" in name else name,

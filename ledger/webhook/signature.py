@@ -8,12 +8,12 @@ HMAC continues one that was keyed at the start, in C, which is ten times faster;
 property test holds it equal to the reference.
 """
 
-import base64
 import hashlib
 import hmac
 import re
+from binascii import b2a_base64
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import chain
+from functools import partial
 from urllib.parse import parse_qs, urlsplit, urlunsplit
 
 from multidict import MultiDict
@@ -23,6 +23,8 @@ from ledger.errors import InvalidSignature
 
 Parameters = Sequence[tuple[str, str]]
 
+_BLOCK_BYTES = 64
+_sha1 = partial(hashlib.sha1, usedforsecurity=False)
 _PLAIN_PATH = re.compile(r"/[A-Za-z0-9/_.-]*", re.ASCII)
 
 
@@ -36,9 +38,7 @@ class SignatureChecker:
     def __init__(self, public_url: str, tokens: Mapping[str, Sequence[str]]) -> None:
         self._public_url = _without_credentials(public_url)
         self._tokens = {
-            account: {
-                token: hmac.new(token.encode(), digestmod="sha1") for token in given
-            }
+            account: {token: _Keyed(token.encode()) for token in given}
             for account, given in tokens.items()
         }
 
@@ -98,16 +98,35 @@ def check_body_hash(raw_path: str, body: bytes) -> None:
 def _signed_text(url: str, parameters: Parameters) -> bytes:
     repeated = len(dict(parameters)) < len(parameters)
     fields = sorted(set(parameters) if repeated else parameters)
-    text = url + "".join(chain.from_iterable(fields))
+    text = url + "".join([name + value for name, value in fields])
     return text.encode("utf-8", "surrogatepass")
 
 
-def _any_matches(keyed: Iterable[hmac.HMAC], text: bytes, signature: str) -> bool:
+class _Keyed:
+    """HMAC-SHA1 as RFC 2104 has it, with the key's two blocks hashed once and for all.
+
+    The standard library's takes twice as long to go on from there.
+    """
+
+    def __init__(self, token: bytes) -> None:
+        if len(token) > _BLOCK_BYTES:
+            token = _sha1(token).digest()
+        block = token.ljust(_BLOCK_BYTES, b"\0")
+        self._inner = _sha1(bytes(byte ^ 0x36 for byte in block))
+        self._outer = _sha1(bytes(byte ^ 0x5C for byte in block))
+
+    def signature(self, text: bytes) -> bytes:
+        """As Twilio sends it."""
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(text)
+        outer.update(inner.digest())
+        return b2a_base64(outer.digest(), newline=False)
+
+
+def _any_matches(keyed: Iterable[_Keyed], text: bytes, signature: str) -> bool:
     given = signature.encode("utf-8", "surrogateescape")
-    for key in keyed:
-        code = key.copy()
-        code.update(text)
-        if hmac.compare_digest(base64.b64encode(code.digest()), given):
+    for key in keyed:  # noqa: SIM110 - a generator takes as long as an HMAC
+        if hmac.compare_digest(key.signature(text), given):
             return True
     return False
 

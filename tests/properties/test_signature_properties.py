@@ -13,7 +13,7 @@ from ledger.errors import InvalidSignature
 from ledger.webhook.signature import Parameters, SignatureChecker
 
 ACCOUNT = "AC" + "a" * 32
-TOKENS = ("old-token", "new-token")
+TOKENS = ("old-token", "a-new-token-longer-than-a-block-of-SHA-1" * 2)
 URLS = (
     "https://sms.example.com",
     "https://sms.example.com:8443",
