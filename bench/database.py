@@ -35,9 +35,15 @@ _TRANSACTIONS: Final = """
 _STANDS: Final = """
     SELECT name, position, seen_at, stopped_reason FROM projections
 """
+_SAID_AFTER: Final = """
+    SELECT count(*) FROM ledger_events
+    WHERE topic = 'ledger.domain.events:ConsentChanged' AND notification_id >
+"""
 _ROW_BYTES: Final = """
     SELECT avg(pg_column_size(e.*))::bigint FROM (
-        SELECT * FROM ledger_events ORDER BY notification_id DESC LIMIT 1000) AS e
+        SELECT * FROM ledger_events
+        WHERE topic = 'ledger.domain.events:ConsentChanged'
+        ORDER BY notification_id DESC LIMIT 1000) AS e
 """
 _ROW_OVERHEAD_BYTES: Final = 24 + 8 + 4  # a row's header, the id, the length of state
 _CAUGHT_UP_SECONDS_MAX: Final = 240
@@ -84,6 +90,10 @@ class Database:
     def position(self) -> int:
         """The ledger's position."""
         return int(self.value("SELECT position FROM ledger_position"))
+
+    def said_after(self, position: int) -> int:
+        """How many events after a position say something of consent."""
+        return int(self.value(f"{_SAID_AFTER} {position:d}"))
 
     def transactions_after(self, position: int) -> int:
         """How many transactions wrote the events after a position."""

@@ -296,7 +296,7 @@ def _drive(
     command += [str(n) for n in (running.port, BESIDE_RATE, seconds, first, NUMBERS)]
     before = database.position()
     found = found_by(command)
-    risen = database.position() - before
+    risen = database.said_after(before)
     if found["failed"] or risen < found["texts"]:
         raise BadRound(f"{risen} are in the ledger after {found}")
     database.wait_caught_up()

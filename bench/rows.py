@@ -222,7 +222,7 @@ def texts(
     if is_watched:
         _account(writing, at_start, done)
     writing.database.wait_caught_up()
-    risen = writing.database.position() - before
+    risen = writing.database.said_after(before)
     if not 0 <= risen - done.requests <= connections:
         raise BadRound(f"{done.requests} answered 200, but {risen} are in the ledger")
     writing.grouped = risen / max(1, writing.database.transactions_after(before))
@@ -255,7 +255,7 @@ def _visible_round(writing: Writing, ordinal: int) -> dict[str, float]:
     command += [str(n) for n in (running.port, VISIBLE_RATE, seconds, first)]
     before = writing.database.position()
     found = found_by(command)
-    risen = writing.database.position() - before
+    risen = writing.database.said_after(before)
     if found["failed"] or risen != found["sent"]:
         raise BadRound(f"{risen} are in the ledger after {found}")
     return found

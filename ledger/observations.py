@@ -22,9 +22,9 @@ from prometheus_client import (
     CollectorRegistry,
     Counter,
     Gauge,
-    Histogram,
     generate_latest,
 )
+from prometheus_client import Histogram as OneByOne
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from ledger.command_handler import Receipt
@@ -39,7 +39,7 @@ from ledger.domain.replies import ReplyKind
 from ledger.domain.signals import Signal
 
 
-class _Histogram(Histogram):
+class Histogram(OneByOne):
     """To which many are added at once."""
 
     def observe_all(self, amounts: Sequence[float]) -> None:
@@ -50,7 +50,7 @@ class _Histogram(Histogram):
             self._buckets[place].inc(many)
 
 
-REQUESTS = _Histogram(
+REQUESTS = Histogram(
     "ledger_request_seconds",
     "Time from a request's headers to its answer, in seconds.",
     ["route", "method", "status"],
@@ -203,7 +203,7 @@ def _count_in_a_moment() -> None:
 
 # Finding a child by its labels costs more than counting; there are few of them.
 @cache
-def _histogram(route: str, method: str, status: int) -> _Histogram:
+def _histogram(route: str, method: str, status: int) -> Histogram:
     return REQUESTS.labels(route, method, str(status))
 
 
