@@ -25,6 +25,7 @@ from ledger.cli.people import people_app
 from ledger.cli.rebuild import rebuild_app
 from ledger.cli.replay import replay_app
 from ledger.cli.retention import retention_app
+from ledger.cli.sending import sending_app
 from ledger.cli.setup import database, prepare, read_settings, with_connection
 from ledger.cli.twilio import twilio_app
 from ledger.cli.verify import verify_app
@@ -62,6 +63,7 @@ app.add_typer(rebuild_app)
 imports_app.command("twilio")(import_twilio)
 app.add_typer(imports_app, name="import")
 app.add_typer(twilio_app, name="twilio")
+app.add_typer(sending_app)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for a script.")]
 Result = TypeVar("Result")

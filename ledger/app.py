@@ -5,6 +5,7 @@ and becomes ready when it is up.
 """
 
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 
 from aiohttp import web
 
@@ -27,6 +28,7 @@ from ledger.api.phone_numbers import PhoneNumbersApi
 from ledger.api.problems import observe
 from ledger.api.read_model import ReadModel
 from ledger.api.receipts import ReceiptsApi
+from ledger.api.sending import SendingApi
 from ledger.api.serving import Serving
 from ledger.api.streams import Streams
 from ledger.command_handler import CommandHandler
@@ -35,6 +37,8 @@ from ledger.everyday import EVERYDAY, Everyday
 from ledger.garbage import collecting_seldom
 from ledger.master_key import load_master_keys
 from ledger.observations import count_gathered
+from ledger.sending.sender import Sending
+from ledger.sending.worker import SendingWorker
 from ledger.settings import Settings
 from ledger.store.database import open_pool
 from ledger.store.keyring import Keyring
@@ -71,15 +75,16 @@ async def make_app(dsn: str, settings: Settings) -> web.Application:
     streams = Streams(settings)
     feed = Feed(serving, read_model, bell, streams, settings)
     checks = CheckReader(pool, keyring, read_model, settings)
-    checker = SignatureChecker(settings.signed_url, settings.twilio_tokens())
-    vocabulary = settings.vocabulary()
-    answering = None
-    if settings.answers_texts:
-        answering = Answering(settings, vocabulary, store, keyring)
+    sending = Sending(handler, store, keyring, settings)
+    worker = SendingWorker(dsn, pool, handler, store, keyring, sending, settings)
 
     async def running(_: web.Application) -> AsyncIterator[None]:
         # aiohttp has answered every accepted request before it comes back here.
-        async with pool, bell, read_model, past, lists, feed, handler:
+        async with AsyncExitStack() as stack:
+            for part in (pool, bell, read_model, past, lists, feed, handler, sending):
+                await stack.enter_async_context(part)
+            if settings.settle_in_serve:
+                await stack.enter_async_context(worker)
             with collecting_seldom():
                 yield
         count_gathered()
@@ -90,13 +95,7 @@ async def make_app(dsn: str, settings: Settings) -> web.Application:
     app.cleanup_ctx.append(running)
     # Before aiohttp waits for open requests: a stream has no end of its own.
     app.on_shutdown.append(streams.stop)
-    webhook = Webhook(
-        checker,
-        vocabulary,
-        handler,
-        answering,
-        records_messages=settings.record_messages,
-    )
+    webhook = _webhook(settings, handler, store, keyring)
     everyday = [*webhook.everyday(), *EverydayNumber(keys, read_model).everyday()]
     app[EVERYDAY] = Everyday(everyday, settings.body_bytes_max)
     for resource in (
@@ -104,6 +103,7 @@ async def make_app(dsn: str, settings: Settings) -> web.Application:
         PhoneNumbersApi(keys, read_model, past, feed),
         HistoryApi(keys, read_model, store, keyring),
         PhoneNumberListApi(keys, lists, PastLists(serving, past), feed),
+        SendingApi(keys, sending, store, keyring, settings),
         ConsentsApi(keys, handler, store, read_model, keyring),
         EventsApi(keys, store, keyring, streams, bell),
         ChecksApi(keys, checks, read_model, store, settings),
@@ -114,3 +114,22 @@ async def make_app(dsn: str, settings: Settings) -> web.Application:
     ):
         app.router.add_routes(resource.routes())
     return app
+
+
+def _webhook(
+    settings: Settings,
+    handler: CommandHandler,
+    store: PostgresEventStore,
+    keyring: Keyring,
+) -> Webhook:
+    vocabulary = settings.vocabulary()
+    answering = None
+    if settings.answers_texts:
+        answering = Answering(settings, vocabulary, store, keyring)
+    return Webhook(
+        SignatureChecker(settings.signed_url, settings.twilio_tokens()),
+        vocabulary,
+        handler,
+        answering,
+        records_messages=settings.record_messages,
+    )

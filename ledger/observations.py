@@ -71,6 +71,17 @@ MESSAGES = Counter(
     "Texts received, requested and sent, and what became of them; repeats apart.",
     ["kind", "outcome"],
 )
+SETTLED = Counter(
+    "ledger_settled",
+    "Texts of which Twilio was asked, by what became of them.",
+    ["outcome"],
+)
+SENDING_OPEN = Gauge(
+    "ledger_sending_open",
+    "Texts that were asked for and are not done with.",
+    ["state"],
+    multiprocess_mode="mostrecent",
+)
 QUEUE = Gauge(
     "ledger_queue_waiting",
     "Signals and texts waiting to be recorded.",
@@ -118,6 +129,7 @@ REBUILD_TOTAL = Gauge(
 )
 PHASES: Final = ("filling", "indexing", "catching up", "compared", "cancelled")
 
+SettledOutcome = Literal["sent", "not_sent", "unknown", "canceled", "too_late"]
 AnswerOutcome = Literal["sent", "refused", "failed", "late", "busy"]
 """``refused``: a handler's reply that may not be sent to this person, or not by us."""
 
@@ -169,6 +181,17 @@ def _signal_of(
 def count_answer(kind: ReplyKind, outcome: AnswerOutcome) -> None:
     """Count one reply to a text, or one that there is none of."""
     ANSWERS.labels(kind, outcome).inc()
+
+
+def count_settled(outcome: SettledOutcome) -> None:
+    """Count one text that was settled, or could not be."""
+    SETTLED.labels(outcome).inc()
+
+
+def observe_sending(*, unsettled: int, scheduled: int) -> None:
+    """Set how many texts are open, and why."""
+    SENDING_OPEN.labels("unsettled").set(unsettled)
+    SENDING_OPEN.labels("scheduled").set(scheduled)
 
 
 def count_gathered() -> None:

@@ -21,6 +21,7 @@ from ledger.store.statements import statement
 
 _READ_STATUS = statement("ledger", "read_status")
 _READ_TOTALS = statement("ledger", "read_totals")
+_COUNT_UNSETTLED = statement("ledger", "count_unsettled")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,8 @@ class Status:
     numbers_out: int | None
     numbers_unknown: int | None
     """Those whose every consent has lapsed."""
+    messages_unsettled: int
+    """Texts of which nobody knows yet whether Twilio has them."""
     projections: list[ProjectionStatus]
     rebuilds: list[RebuildStatus]
 
@@ -98,6 +101,7 @@ async def read_status(connection: Connection) -> Status:
     with translated():
         rows = await connection.fetch(_READ_STATUS)
         totals: dict[str, int | None] = dict.fromkeys(get_args(Answer))
+        unsettled = await connection.fetchval(_COUNT_UNSETTLED)
         answering: set[tuple[str, int]] = set()
         with suppress(NotServed):
             serving = Serving(connection)
@@ -109,6 +113,7 @@ async def read_status(connection: Connection) -> Status:
         numbers_in=totals["in"],
         numbers_out=totals["out"],
         numbers_unknown=totals["unknown"],
+        messages_unsettled=unsettled,
         projections=[_projection(row, answering) for row in rows if row["name"]],
         rebuilds=[RebuildStatus(*r) for r in await read_rebuilds(connection)],
     )
@@ -134,6 +139,8 @@ def print_status(status: Status, *, as_json: bool) -> None:
             f"numbers   {status.numbers_in} in, {status.numbers_out} out, "
             f"{status.numbers_unknown} unknown"
         )
+    if status.messages_unsettled:
+        typer.echo(f"texts     {status.messages_unsettled} to be settled")
     table = Table("projection", "version", "serves", "position", "behind", "state")
     for p in status.projections:
         state = p.stopped_reason or f"last seen {p.idle_seconds:.0f} s ago"

@@ -159,6 +159,27 @@ class Settings(BaseModel):
     beside what they say of it. What is said of consent is recorded in any case.
     Default: true."""
 
+    sender: str | None = Field(None, alias="LEDGER_SENDER", max_length=256)
+    """What texts are sent from where a request names nothing: one of the account's
+    addresses, or the SID of a Messaging Service. Default: none."""
+
+    send_to_unknown: bool = Field(default=False, alias="LEDGER_SEND_TO_UNKNOWN")
+    """Whether a text may be sent to a number of which nothing is known. Never to one
+    that is out. Default: false."""
+
+    send_seconds_max: float = Field(30.0, alias="LEDGER_SEND_SECONDS_MAX", gt=0, le=120)
+    """How long Twilio is asked to send one text, in seconds, with all tries; then it is
+    left open whether it has it. Default: 30."""
+
+    settle_seconds: float = Field(120.0, alias="LEDGER_SETTLE_SECONDS", gt=0, le=86_400)
+    """After how many seconds Twilio is asked what became of a text of which it did not
+    say whether it has it; at least twice LEDGER_SEND_SECONDS_MAX, so that nobody is
+    sending it still. Default: 120."""
+
+    settle_in_serve: bool = Field(default=True, alias="LEDGER_SETTLE_IN_SERVE")
+    """Whether `serve` settles such texts, and cancels scheduled texts to whoever opts
+    out. Set to false where `consent-ledger settle` is run by a timer. Default: true."""
+
     reply_to_stop: Reply | None = Field(None, alias="LEDGER_REPLY_TO_STOP")
     """What an opt-out is answered with, once, where Twilio does not answer it itself:
     on a standalone short code. The law allows one message without marketing (47 CFR
@@ -275,6 +296,7 @@ class Settings(BaseModel):
         except ValidationError as error:
             raise ConfigurationError(_explained(error)) from None
         _refuse_empty_tokens(settings)
+        _refuse_early_settling(settings)
         return settings
 
     @property
@@ -330,6 +352,14 @@ def _refuse_empty_tokens(settings: Settings) -> None:
     for account, tokens in settings.twilio_tokens().items():
         if not tokens:
             raise ConfigurationError(f"the auth token of {account} is empty")
+
+
+def _refuse_early_settling(settings: Settings) -> None:
+    if settings.settle_seconds < 2 * settings.send_seconds_max:
+        raise ConfigurationError(
+            "LEDGER_SETTLE_SECONDS is less than twice LEDGER_SEND_SECONDS_MAX: a text "
+            "might be taken for lost while it is being sent"
+        )
 
 
 def _explained(error: ValidationError) -> str:

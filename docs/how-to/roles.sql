@@ -29,6 +29,10 @@ GRANT SELECT ON erased_subjects, api_keys, schema_migrations, projections,
 -- An operator's commands note how far they have come with Twilio.
 GRANT SELECT, INSERT, UPDATE, DELETE ON twilio_walks TO ledger_web;
 
+-- One of them sees to what sending has left open.
+GRANT SELECT, UPDATE ON sending_checkpoint TO ledger_web;
+GRANT SELECT ON sending_checkpoint TO ledger_projector;
+
 -- They make keys, and may destroy one only by erasing its subject: the function runs
 -- with the owner's rights, appends the event that says so, and does both or neither.
 GRANT SELECT, INSERT ON identity_key, subject_keys, evidence_keys TO ledger_web;

@@ -7,14 +7,12 @@ counts once; the same key with another consent is refused.
 """
 
 import uuid
-from typing import TypeVar
 
-import orjson
 from aiohttp import hdrs, web
-from pydantic import ValidationError
 
 from ledger.api.addresses import etag_of, parse_number, version_in
 from ledger.api.answers import of_model
+from ledger.api.inputs import idempotency_key, read_input
 from ledger.api.keys import WRITE, Keys, Principal
 from ledger.api.models import Accepted, ConsentInput, NewConsentInput
 from ledger.api.read_model import ReadModel
@@ -36,18 +34,14 @@ from ledger.errors import (
     InvalidRequest,
     NotYetProjected,
     PreconditionFailed,
-    UnsupportedMediaType,
 )
 from ledger.observations import count_arrival
 from ledger.store.event_store import EventStore
 from ledger.store.keyring import Keyring
 
-IDEMPOTENCY_KEY_CHARACTERS_MAX = 255
 POSITION_HEADER = "Ledger-Position"
 """Where this consent was recorded: of a repeat, the first one's position, though the
 record may have moved on since."""
-
-Input = TypeVar("Input", bound=ConsentInput)
 
 
 class ConsentsApi:
@@ -87,7 +81,7 @@ class ConsentsApi:
         """
         principal = await self._keys.require(request, WRITE)
         number = parse_number(request.match_info["number"])
-        given = await _read(request, ConsentInput)
+        given = await read_input(request, ConsentInput, InvalidConsent)
         if given.phone_number and parse_number(given.phone_number) != number:
             raise InvalidConsent("phoneNumber is not the number in the path")
         key, expected = _signal_key(request), _expected_version(request)
@@ -102,7 +96,7 @@ class ConsentsApi:
             AlreadyExists: the number has a record; PUT appends to it.
         """
         principal = await self._keys.require(request, WRITE)
-        given = await _read(request, NewConsentInput)
+        given = await read_input(request, NewConsentInput, InvalidConsent)
         number = parse_number(given.phone_number)
         try:
             response = await self._record(
@@ -189,36 +183,8 @@ class ConsentsApi:
         return of_model(record, status=status, headers=headers)
 
 
-async def _read(request: web.Request, shape: type[Input]) -> Input:
-    if request.content_type != "application/json":
-        raise UnsupportedMediaType("send application/json")
-    try:
-        return shape.model_validate(orjson.loads(await request.read()))
-    except orjson.JSONDecodeError as error:
-        raise InvalidRequest(f"the body is not JSON: {error}") from None
-    except ValidationError as error:
-        raise InvalidConsent(_explained(error)) from None
-
-
-def _explained(error: ValidationError) -> str:
-    return "; ".join(
-        f"{'.'.join(map(str, problem['loc'])) or 'body'}: {problem['msg']}"
-        for problem in error.errors(
-            include_input=False, include_url=False, include_context=False
-        )
-    )
-
-
 def _signal_key(request: web.Request) -> str:
-    given = request.headers.get("Idempotency-Key")
-    if given is None:
-        return f"api:{uuid.uuid4()}"
-    if not 0 < len(given) <= IDEMPOTENCY_KEY_CHARACTERS_MAX or not given.isprintable():
-        raise InvalidRequest(
-            f"Idempotency-Key must have 1 to {IDEMPOTENCY_KEY_CHARACTERS_MAX} "
-            "printable characters"
-        )
-    return f"api:{given}"
+    return f"api:{idempotency_key(request) or uuid.uuid4()}"
 
 
 def _expected_version(request: web.Request) -> Version | None:

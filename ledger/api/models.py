@@ -319,6 +319,8 @@ class Problem(Shape):
     """Stable: clients may compare it."""
     detail: str | None = None
     """Which value, and what to change."""
+    decided_by: HistoryEvent | None = None
+    """Of a text that is not sent: the event that decided, if there is one."""
 
 
 class ProjectionState(Shape):

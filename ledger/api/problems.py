@@ -19,7 +19,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from ledger import errors
 from ledger.api.addresses import route_of
 from ledger.api.answers import to_json
-from ledger.api.models import Problem
+from ledger.api.models import HistoryEvent, Problem
 from ledger.observations import observe_request
 
 log = logging.getLogger(__name__)
@@ -30,6 +30,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 STATUS: Final[dict[type[errors.LedgerError], int]] = {
     errors.InvalidRequest: 400,
     errors.InvalidConsent: 422,
+    errors.InvalidMessage: 422,
     errors.UnusableText: 422,
     errors.Unauthenticated: 401,
     errors.Forbidden: 403,
@@ -49,6 +50,7 @@ STATUS: Final[dict[type[errors.LedgerError], int]] = {
     errors.UnsupportedMediaType: 415,
     errors.IdempotencyKeyReused: 422,
     errors.TwilioRefused: 502,
+    errors.MessageFailed: 502,
     errors.TryAgain: 503,
     # Another process may know it, so whoever asks is to try again: Twilio too.
     errors.UnknownEvent: 503,
@@ -126,11 +128,21 @@ def record(
 
 
 def problem(
-    status: int, code: str, title: str, detail: str | None = None
+    status: int,
+    code: str,
+    title: str,
+    detail: str | None = None,
+    *,
+    decided_by: HistoryEvent | None = None,
 ) -> web.Response:
     """An ``application/problem+json`` answer."""
     document = Problem(
-        type="about:blank", title=title, status=status, code=code, detail=detail or None
+        type="about:blank",
+        title=title,
+        status=status,
+        code=code,
+        detail=detail or None,
+        decided_by=decided_by,
     )
     return web.Response(
         status=status,

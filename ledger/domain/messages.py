@@ -12,7 +12,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Final, Literal, NamedTuple
 
-from ledger.domain.consent import Proposal, Subject, decisive_for, status_for
+from ledger.domain.consent import Proposal, Subject
 from ledger.domain.events import (
     LedgerEvent,
     MessageEvent,
@@ -22,13 +22,13 @@ from ledger.domain.events import (
     MessageStatusChanged,
 )
 from ledger.domain.ids import (
-    Answer,
     MessageId,
     PhoneNumber,
     Sender,
     SubjectId,
     Version,
 )
+from ledger.domain.sending import permission
 from ledger.domain.signals import Evidence, Incoming, Outgoing, Signal
 from ledger.errors import NotAllowed
 
@@ -47,6 +47,7 @@ _NOTHING: Final = Version(0)
 
 _IN_ORDER: Final = (
     "requested",
+    "unknown",
     "accepted",
     "scheduled",
     "queued",
@@ -300,11 +301,10 @@ def decide_request(
         NotAllowed: the person is out for that sender, or nothing is known; says what
             decided.
     """
-    status = status_for(subject.facts, request.sender, suppressed=subject.suppressed)
-    fact = decisive_for(subject.facts, request.sender)
-    version = fact.version if fact else None
-    if not _allows(status, request):
-        raise NotAllowed(status, version)
+    found = permission(subject, request.sender, to_unknown=request.may_be_unknown)
+    version = found.fact.version if found.fact else None
+    if not found.is_given:
+        raise NotAllowed(found.status, version)
     return MessageProposal(
         kind=MessageRequested,
         message_id=message.id,
@@ -314,17 +314,13 @@ def decide_request(
         fields={
             "sender": request.sender,
             "address": request.address,
-            "consent_status": status,
+            "consent_status": found.status,
             "allowed_by": version,
             "send_at": request.send_at,
             "actor": request.actor,
         },
         personal={"phone_number": request.phone_number, "evidence": request.evidence},
     )
-
-
-def _allows(status: Answer, request: SendRequest) -> bool:
-    return status == "in" or (status == "unknown" and request.may_be_unknown)
 
 
 def decide_outgoing(

@@ -4,6 +4,7 @@
     ├── InvalidRequest            the caller's input; says what to change
     │   ├── InvalidPhoneNumber
     │   ├── InvalidConsent
+    │   ├── InvalidMessage
     │   ├── UnusableText
     │   ├── InvalidKey
     │   ├── InvalidReason
@@ -32,6 +33,7 @@
     │   ├── PreconditionFailed
     │   ├── OnHold
     │   ├── NotAllowed
+    │   ├── MessageFailed
     │   ├── IdempotencyKeyReused
     │   ├── RebuildRunning
     │   ├── RebuildBlocked
@@ -88,6 +90,7 @@ from ledger.errors.invalid import (
     InvalidCursor,
     InvalidKey,
     InvalidLimit,
+    InvalidMessage,
     InvalidMoment,
     InvalidPhoneNumber,
     InvalidQuery,
@@ -120,6 +123,7 @@ from ledger.errors.refused import (
     Forbidden,
     IdempotencyKeyReused,
     InvalidSignature,
+    MessageFailed,
     MethodNotAllowed,
     NotAcceptable,
     NotAllowed,
@@ -160,6 +164,7 @@ __all__ = [
     "InvalidCursor",
     "InvalidKey",
     "InvalidLimit",
+    "InvalidMessage",
     "InvalidMoment",
     "InvalidPhoneNumber",
     "InvalidQuery",
@@ -170,6 +175,7 @@ __all__ = [
     "KeyMissing",
     "LedgerError",
     "MasterKeyMissing",
+    "MessageFailed",
     "MethodNotAllowed",
     "NoNumberColumn",
     "NotAcceptable",

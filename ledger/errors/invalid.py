@@ -21,6 +21,12 @@ class InvalidConsent(InvalidRequest):
     code = "invalid_consent"
 
 
+class InvalidMessage(InvalidRequest):
+    """The text to be sent is not one that can be."""
+
+    code = "invalid_message"
+
+
 class UnusableText(InvalidRequest):
     """Twilio's request names no person, or no message, that could be recorded."""
 

@@ -70,8 +70,14 @@ class NotAllowed(RequestRefused):
         """Of the event in the person's stream that decided; None where none did."""
 
 
+class MessageFailed(RequestRefused):
+    """Twilio has not taken the text, and it is not sent."""
+
+    code = "message_failed"
+
+
 class IdempotencyKeyReused(RequestRefused):
-    """The Idempotency-Key was used before, for a different consent."""
+    """The Idempotency-Key was used before, for something else."""
 
     code = "idempotency_key_reused"
 

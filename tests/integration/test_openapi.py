@@ -16,7 +16,7 @@ from schemathesis.specs.openapi.definitions import OPENAPI_31_VALIDATOR
 
 import ledger.api
 from ledger import errors
-from ledger.api import check_models, models
+from ledger.api import check_models, models, sending_models
 from ledger.api.openapi import document
 from ledger.api.operations.operation import Operation
 from ledger.api.operations.table import OPERATIONS
@@ -157,7 +157,8 @@ def test_every_model_is_used(described: Document) -> None:
     """Each shape of a request or an answer is in the document, and no other is."""
     shapes = {
         name
-        for name, kind in (vars(models) | vars(check_models)).items()
+        for module in (models, check_models, sending_models)
+        for name, kind in vars(module).items()
         if isinstance(kind, type) and issubclass(kind, models.Shape)
     }
     found = set(described["components"]["schemas"])

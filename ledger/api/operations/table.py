@@ -8,6 +8,7 @@ from ledger.api.operations.events import REPLAYING
 from ledger.api.operations.lists import LISTING
 from ledger.api.operations.numbers import READING, WRITING
 from ledger.api.operations.operation import Operation
+from ledger.api.operations.sending import SENDING
 from ledger.api.operations.service import SERVICE
 from ledger.api.operations.twilio import WEBHOOK
 
@@ -18,6 +19,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     *ERASING,
     *REPLAYING,
     *CHECKING,
+    *SENDING,
     *WEBHOOK,
     *SERVICE,
 )

@@ -1,0 +1,1 @@
+"""Sending: asked for once, recorded before and after, settled if left open."""

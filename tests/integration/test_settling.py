@@ -1,0 +1,379 @@
+"""What sending has left open: settled by asking Twilio, and scheduled texts canceled.
+
+Every step of sending fails before and after it persists; whatever happens, one text
+goes out at most, and in the end the ledger says whether it did.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import Final
+
+import pytest
+from api_steps import record, text
+from builders import NUMBER, SENDER, bearer
+from conftest import Client, Pauses, eventually, settings_for
+from sending_steps import (
+    SERVICE,
+    TEMPLATE,
+    Start,
+    kinds,
+    post,
+    post_scheduled,
+    sending_settings,
+)
+from twilio_api import faults
+from twilio_api.documents import Account
+from twilio_api.faults import Fault
+from twilio_api.messages import add_message, sent
+from twilio_api.standin import StandIn
+from wire import Wire
+
+from ledger.app import make_app
+from ledger.command_handler import CommandHandler
+from ledger.errors import StoreUnavailable, TwilioUnavailable
+from ledger.sending.follower import Follower, Open
+from ledger.sending.settling import Tools
+from ledger.store.database import Connection, Pool
+from ledger.store.keyring import Keyring
+from ledger.store.postgres import PostgresEventStore
+from ledger.twilio.account import open_account
+
+NOTHING: Final = Open(unsettled=0, scheduled=0)
+
+MakeFollower = Callable[[], Follower]
+
+
+@pytest.fixture
+def start(
+    dsn: str, standin: StandIn, aiohttp_client: Callable[..., Awaitable[Client]]
+) -> Start:
+    """Start the application, with Twilio's place taken by the stand-in."""
+
+    async def started(**more: str) -> Client:
+        url = more.pop("DATABASE_URL", dsn)
+        given = sending_settings(standin, **more)
+        return await aiohttp_client(await make_app(url, settings_for(url, **given)))
+
+    return started
+
+
+@pytest.fixture
+async def shop(start: Start) -> Client:
+    """The application, with a person who is in for ``SENDER`` and ``SERVICE``."""
+    client = await start()
+    await text(client, "START")
+    await record(client, {"status": "in", "sender": SERVICE})
+    return client
+
+
+@pytest.fixture
+async def follower(  # noqa: PLR0913, PLR0917 - what settling works with
+    dsn: str,
+    standin: StandIn,
+    pool: Pool,
+    store: PostgresEventStore,
+    keyring: Keyring,
+    handler: CommandHandler,
+    pauses: Pauses,
+) -> AsyncIterator[MakeFollower]:
+    """Makes what settles, as each start of a process does."""
+    settings = settings_for(dsn, **sending_settings(standin))
+    async with open_account(settings, pause=pauses) as account:
+        tools = Tools(handler, store, keyring, account, send_seconds_max=30)
+        yield lambda: Follower(pool, tools, settle_seconds=3600)
+
+
+async def status(client: Client, key: str) -> tuple[int, str]:
+    """What a repeat of the call is answered."""
+    response = await post(client, key)
+    answer = await response.json()
+    return response.status, answer.get("status") or answer["code"]
+
+
+@pytest.mark.parametrize("done", [False, True])
+@pytest.mark.parametrize(
+    "fault", [faults.down, faults.slow, faults.cut, faults.gone, faults.empty_object]
+)
+async def test_what_twilio_did_not_say_is_found_out(  # noqa: PLR0913, PLR0917 - a table
+    shop: Client,
+    standin: StandIn,
+    account: Account,
+    connection: Connection,
+    follower: MakeFollower,
+    fault: Fault,
+    *,
+    done: bool,
+) -> None:
+    """Twilio has it, or it was not sent; and a repeat says which, and sends nothing."""
+    standin.fail(fault, done=done)
+    assert (await post(shop, "order-1")).status == 202
+    outcomes = await follower().run_once(at_once=True)
+    assert outcomes == ({"sent": 1} if done else {"not_sent": 1})
+    expected = (200, "queued") if done else (502, 502)
+    assert await status(shop, "order-1") == expected
+    assert len(sent(account)) == int(done)
+    posts = [each for each in standin.received if each.method == "POST"]
+    assert len(posts) == 1
+    last = "MessageSent" if done else "MessageStatusChanged"
+    assert await kinds(connection) == ["MessageRequested", last]
+    assert await follower().run_once(at_once=True) == {}
+
+
+async def test_a_text_that_is_being_sent_is_let_alone(
+    shop: Client, standin: StandIn, follower: MakeFollower
+) -> None:
+    """It is settled once nobody can be sending it still."""
+    standin.fail(faults.gone)
+    await post(shop, "order-1")
+    follows = follower()
+    asked = len(standin.received)
+    assert await follows.run_once() == {}
+    assert follows.open == Open(unsettled=1, scheduled=0)
+    assert len(standin.received) == asked
+
+
+async def test_where_it_cannot_be_told_nobody_says_so(
+    shop: Client, standin: StandIn, account: Account, follower: MakeFollower
+) -> None:
+    """A template leaves no body to know it by: ``unknown`` is recorded."""
+    standin.fail(faults.gone, done=True)
+    response = await post(shop, "order-1", body=None, contentSid=TEMPLATE)
+    assert response.status == 202
+    assert await follower().run_once(at_once=True) == {"unknown": 1}
+    again = await post(shop, "order-1", body=None, contentSid=TEMPLATE)
+    assert (again.status, (await again.json())["status"]) == (200, "unknown")
+    assert await follower().run_once(at_once=True) == {}
+    assert len(sent(account)) == 1
+
+
+async def test_another_applications_message_is_not_taken_for_ours(
+    shop: Client, standin: StandIn, account: Account, follower: MakeFollower
+) -> None:
+    """One that the ledger knows, one of another day, one from another sender."""
+    assert (await post(shop)).status == 201
+    yesterday = format_datetime(datetime.now(UTC) - timedelta(days=1))
+    add_message(account, body="Hello", date_created=yesterday)
+    add_message(account, body="Hello", **{"from": "+14155550188"})
+    standin.fail(faults.gone)
+    assert (await post(shop, "order-1")).status == 202
+    assert await follower().run_once(at_once=True) == {"not_sent": 1}
+
+
+async def test_two_alike_are_both_found(
+    shop: Client, standin: StandIn, account: Account, follower: MakeFollower
+) -> None:
+    """Each has its own of Twilio's messages."""
+    standin.fail(faults.gone, times=2, done=True)
+    for key in ("order-1", "order-2"):
+        await post(shop, key)
+    assert await follower().run_once(at_once=True) == {"sent": 2}
+    sids = {
+        (await (await post(shop, key)).json())["sid"] for key in ("order-1", "order-2")
+    }
+    assert sids == {message["sid"] for message in sent(account)}
+
+
+async def test_two_processes_settle_once(
+    shop: Client, standin: StandIn, connection: Connection, follower: MakeFollower
+) -> None:
+    """What is recorded counts once by the text and its state."""
+    standin.fail(faults.gone, done=True)
+    await post(shop)
+    await asyncio.gather(*(follower().run_once(at_once=True) for _ in range(3)))
+    assert await kinds(connection) == ["MessageRequested", "MessageSent"]
+
+
+async def test_a_twilio_that_is_down_is_asked_later(
+    shop: Client, standin: StandIn, connection: Connection, follower: MakeFollower
+) -> None:
+    """Nothing is recorded that is not known; it is still open after a restart."""
+    standin.fail(faults.gone, done=True)
+    await post(shop)
+    standin.fail(faults.down, times=4)
+    with pytest.raises(TwilioUnavailable):
+        await follower().run_once(at_once=True)
+    assert await kinds(connection) == ["MessageRequested"]
+    assert await follower().run_once(at_once=True) == {"sent": 1}
+
+
+async def test_a_wish_whose_answer_was_lost_is_sent_once(
+    dsn: str, start: Start, account: Account, connection: Connection
+) -> None:
+    """The request was committed though the connection died; it is known for ours."""
+    wire = Wire(dsn)
+    await wire.open()
+    try:
+        more = {"DATABASE_URL": wire.dsn, "LEDGER_STATEMENT_TIMEOUT_SECONDS": "0.5"}
+        client = await start(LEDGER_SEND_TO_UNKNOWN="true", **more)
+        assert (await post(client, "order-1")).status == 201
+        wire.lose("answer", 1)
+        assert (await post(client, "order-2")).status == 201
+        wire.lose("request", 1)
+        assert (await post(client, "order-3")).status == 201
+    finally:
+        await wire.close()
+    assert len(sent(account)) == 3
+    assert await kinds(connection) == ["MessageRequested", "MessageSent"] * 3
+
+
+@pytest.mark.parametrize("when", ["", "DEFERRABLE INITIALLY DEFERRED"])
+async def test_an_outcome_that_cannot_be_recorded_is_found_out(
+    start: Start,
+    account: Account,
+    connection: Connection,
+    follower: MakeFollower,
+    when: str,
+) -> None:
+    """Twilio has it, the ledger could not say so: 503, and a repeat sends nothing."""
+    more = {"LEDGER_APPEND_TIMEOUT_SECONDS": "0.2", "LEDGER_SEND_TO_UNKNOWN": "true"}
+    client = await start(**more)
+    await connection.execute(f"""
+        CREATE FUNCTION fault() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            RAISE EXCEPTION 'made by a test' USING ERRCODE = '53100';
+        END $$;
+        CREATE CONSTRAINT TRIGGER fault AFTER INSERT ON ledger_events {when}
+            FOR EACH ROW WHEN (NEW.topic LIKE '%:MessageSent')
+            EXECUTE FUNCTION fault()""")
+    assert (await post(client, "order-1")).status == 503
+    assert await status(client, "order-1") == (202, "requested")
+    with pytest.raises(StoreUnavailable):
+        await follower().run_once(at_once=True)
+    await connection.execute("DROP TRIGGER fault ON ledger_events")
+    assert await follower().run_once(at_once=True) == {"sent": 1}
+    assert await status(client, "order-1") == (200, "queued")
+    assert len(sent(account)) == 1
+
+
+async def test_a_stop_cancels_what_is_scheduled(
+    shop: Client, account: Account, follower: MakeFollower
+) -> None:
+    """Of that number, to that sender; of nobody else."""
+    theirs = await post_scheduled(shop)
+    await record(shop, {"status": "in", "sender": SERVICE}, number="+14155550101")
+    await post_scheduled(shop, to="+14155550101")
+    follows = follower()
+    assert await follows.run_once() == {}
+    assert follows.open == Open(unsettled=0, scheduled=2)
+    await text(shop, "STOP", MessagingServiceSid=SERVICE)
+    assert await follows.run_once() == {"canceled": 1}
+    assert follows.open == Open(unsettled=0, scheduled=1)
+    states = {m["sid"]: m["status"] for m in sent(account)}
+    assert states.pop(theirs["sid"]) == "canceled"
+    assert list(states.values()) == ["scheduled"]
+
+
+async def test_a_stop_before_a_crash_cancels_after_it(
+    shop: Client, standin: StandIn, account: Account, follower: MakeFollower
+) -> None:
+    """Whoever starts next sees it, also where Twilio could not be asked."""
+    await post_scheduled(shop)
+    before = follower()
+    await before.run_once()
+    await text(shop, "STOP", MessagingServiceSid=SERVICE)
+    standin.fail(faults.down)
+    with pytest.raises(TwilioUnavailable):
+        await before.run_once()
+    standin.fail(faults.gone, done=True)
+    with pytest.raises(TwilioUnavailable):
+        await follower().run_once()
+    assert await follower().run_once() == {"canceled": 1}
+    assert [m["status"] for m in sent(account)] == ["canceled"]
+    assert (await follower().run_once()) == {}
+
+
+async def test_a_text_that_twilio_took_unheard_is_canceled_too(
+    shop: Client, standin: StandIn, account: Account, follower: MakeFollower
+) -> None:
+    """First it is found, then canceled."""
+    standin.fail(faults.gone, done=True)
+    given = {"messagingServiceSid": SERVICE, "sendAt": "2099-01-31T12:00:00Z"}
+    assert (await post(shop, **given)).status == 202
+    await text(shop, "STOP", MessagingServiceSid=SERVICE)
+    follows = follower()
+    assert await follows.run_once(at_once=True) == {"sent": 1}
+    assert await follows.run_once() == {"canceled": 1}
+    assert [m["status"] for m in sent(account)] == ["canceled"]
+
+
+async def test_a_text_that_is_gone_cannot_be_canceled(
+    shop: Client, account: Account, follower: MakeFollower
+) -> None:
+    """What Twilio has sent is said to be sent."""
+    await post_scheduled(shop)
+    sent(account)[0]["status"] = "delivered"
+    await text(shop, "STOP", MessagingServiceSid=SERVICE)
+    follows = follower()
+    assert await follows.run_once() == {"too_late": 1}
+    assert follows.open == NOTHING
+
+
+async def test_an_opt_in_after_a_stop_brings_nothing_back(
+    shop: Client, account: Account, follower: MakeFollower
+) -> None:
+    """Before anybody has looked, it is as if nothing had been said."""
+    await post_scheduled(shop)
+    await text(shop, "STOP", MessagingServiceSid=SERVICE)
+    await text(shop, "START", MessagingServiceSid=SERVICE)
+    assert await follower().run_once() == {}
+    assert [m["status"] for m in sent(account)] == ["scheduled"]
+
+
+async def test_whoever_is_erased_is_not_asked_about(
+    shop: Client, standin: StandIn, follower: MakeFollower
+) -> None:
+    """There is no number left to ask by, and nothing stays open for it."""
+    standin.fail(faults.gone)
+    await post(shop)
+    where = f"/PhoneNumbers/{NUMBER}?reason=asked"
+    assert (await shop.delete(where, headers=bearer())).status == 200
+    follows = follower()
+    assert await follows.run_once(at_once=True) == {}
+    assert follows.open == NOTHING
+
+
+async def test_the_checkpoint_never_passes_what_is_open(
+    shop: Client, standin: StandIn, connection: Connection, follower: MakeFollower
+) -> None:
+    """A start reads from there; what is done with is not read again."""
+    standin.fail(faults.gone)
+    response = await post(shop)
+    requested = (await response.json())["position"]
+    await post(shop)
+    read = "SELECT position FROM sending_checkpoint"
+    await follower().run_once()
+    assert await connection.fetchval(read) == requested - 1
+    await follower().run_once(at_once=True)
+    last = await connection.fetchval("SELECT position FROM ledger_position")
+    assert await connection.fetchval(read) == last
+
+
+async def test_wrong_credentials_leave_it_open(
+    shop: Client, standin: StandIn, account: Account, follower: MakeFollower
+) -> None:
+    """Nothing is recorded, and the next is tried."""
+    standin.fail(faults.gone, done=True)
+    await post(shop)
+    tokens, account.tokens = account.tokens, []
+    follows = follower()
+    assert await follows.run_once(at_once=True) == {}
+    assert follows.open == Open(unsettled=1, scheduled=0)
+    account.tokens = tokens
+    assert await follows.run_once(at_once=True) == {"sent": 1}
+
+
+async def test_a_service_sees_to_it_by_itself(start: Start, account: Account) -> None:
+    """Two processes, one of which settles; a STOP is enough."""
+    both = [await start(LEDGER_SETTLE_IN_SERVE="true") for _ in range(2)]
+    await record(both[0], {"status": "in", "sender": SERVICE})
+    await post_scheduled(both[1])
+    await text(both[1], "STOP", MessagingServiceSid=SERVICE)
+
+    async def is_canceled() -> bool:
+        return [m["status"] for m in sent(account)] == ["canceled"]
+
+    await eventually(is_canceled)
+    metrics = await (await both[0].get("/metrics")).text()
+    assert 'ledger_settled_total{outcome="canceled"}' in metrics
+    assert SENDER not in metrics
