@@ -43,12 +43,13 @@ _READ_OTHERS = statement("projections", "read_others")
 _SET_LOCK_TIMEOUT = statement("projections", "set_lock_timeout")
 
 _CANCELLED: Final = "cancelled"
-_GONE: Final = (
+GONE: Final = (
     asyncpg.UndefinedTableError,
     asyncpg.UndefinedFunctionError,
     asyncpg.ForeignKeyViolationError,
     Dropped,
 )
+"""What is said where a version was dropped meanwhile."""
 
 
 class Target(NamedTuple):
@@ -257,7 +258,7 @@ def uncancelled() -> Iterator[None]:
     try:
         with translated():
             yield
-    except _GONE as error:
+    except GONE as error:
         raise RebuildCancelled("by --cancel, meanwhile") from error
 
 

@@ -11,21 +11,30 @@ pointer moves with an event in the ledger that says what changed and who accepte
 """
 
 import hashlib
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Final, NamedTuple
+
+import asyncpg
 
 from ledger.domain.events import ProjectionSwitched
 from ledger.domain.ids import THE_LEDGER, Position, SubjectId, Version
-from ledger.errors import NotFound, RebuildBlocked, RebuildCancelled, StoreUnavailable
+from ledger.errors import (
+    NotFound,
+    RebuildBlocked,
+    RebuildCancelled,
+    RebuildStuck,
+    StoreUnavailable,
+)
 from ledger.store.codec import encode_open
-from ledger.store.database import Connection, translated
+from ledger.store.database import Connection, is_passing, translated
 from ledger.store.event_store import Appended
 from ledger.store.postgres import append_with
 from ledger.store.statements import statement
-from projections.projection import Change, Overtaken, advance
+from projections.projection import Change, Overtaken, Projection, advance
 from projections.proof import have_applied_the_same
 from projections.rebuild import (
+    GONE,
     Target,
     forget,
     made,
@@ -141,6 +150,7 @@ async def compare(connection: Connection, target: Target, means: Means) -> Compa
 
     Raises:
         RebuildCancelled: one of the versions was dropped meanwhile.
+        RebuildStuck: one of them takes no more events.
         StoreUnavailable: they do not come to stand at one.
     """
     both = (made(target.serving), target.projection)
@@ -149,7 +159,7 @@ async def compare(connection: Connection, target: Target, means: Means) -> Compa
         with uncancelled():
             for versions in (both[:1], both[1:], both):
                 # Whoever else does it at the same time is welcome.
-                with suppress(Overtaken):
+                with suppress(Overtaken), _told_stuck(target, versions):
                     await Worker(versions, means).catch_up()
             async with connection.transaction(
                 isolation="repeatable_read", readonly=True
@@ -171,6 +181,21 @@ async def compare(connection: Connection, target: Target, means: Means) -> Compa
                     return Comparison(positions[0], changes, alike)
         await means.doorbell.wait_after(rung)
     raise StoreUnavailable("the two versions do not come to stand at one position")
+
+
+@contextmanager
+def _told_stuck(target: Target, versions: Sequence[Projection]) -> Iterator[None]:
+    """What no waiting would change is said of the versions whose tables refuse."""
+    try:
+        yield
+    except asyncpg.PostgresError as error:
+        if is_passing(error) or isinstance(error, GONE):
+            raise
+        which = " and ".join(str(projection.version) for projection in versions)
+        # Not its message, which may show a row.
+        raise RebuildStuck(
+            f"{target.live.name} version {which}: {type(error).__name__}"
+        ) from error
 
 
 def blocked_by(compared: Comparison) -> str:

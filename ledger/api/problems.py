@@ -44,6 +44,7 @@ STATUS: Final[dict[type[errors.LedgerError], int]] = {
     errors.RebuildRunning: 409,
     errors.RebuildBlocked: 409,
     errors.RebuildCancelled: 409,
+    errors.RebuildStuck: 409,
     errors.RebuildUnsound: 409,
     errors.PreconditionFailed: 412,
     errors.BodyTooLarge: 413,

@@ -38,6 +38,7 @@
     │   ├── RebuildRunning
     │   ├── RebuildBlocked
     │   ├── RebuildCancelled
+    │   ├── RebuildStuck
     │   ├── RebuildUnsound
     │   ├── UnsupportedMediaType
     │   ├── NotAcceptable
@@ -133,6 +134,7 @@ from ledger.errors.refused import (
     RebuildBlocked,
     RebuildCancelled,
     RebuildRunning,
+    RebuildStuck,
     RebuildUnsound,
     RequestRefused,
     Unauthenticated,
@@ -190,6 +192,7 @@ __all__ = [
     "RebuildBlocked",
     "RebuildCancelled",
     "RebuildRunning",
+    "RebuildStuck",
     "RebuildUnsound",
     "RequestRefused",
     "SchemaMismatch",

@@ -100,6 +100,12 @@ class RebuildCancelled(RequestRefused):
     code = "rebuild_cancelled"
 
 
+class RebuildStuck(RequestRefused):
+    """One of the two versions takes no more events, so nothing is compared with it."""
+
+    code = "rebuild_stuck"
+
+
 class RebuildUnsound(RequestRefused):
     """The new version has not applied what the events say."""
 

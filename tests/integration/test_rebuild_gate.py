@@ -11,7 +11,7 @@ from rebuild_steps import Steps, built, rebuilt
 from ledger.command_handler import CommandHandler
 from ledger.domain.events import ProjectionSwitched
 from ledger.domain.ids import PhoneNumber
-from ledger.errors import RebuildBlocked
+from ledger.errors import RebuildBlocked, RebuildStuck
 from ledger.store.database import Connection
 from projections import switching
 from projections.rebuild import made
@@ -277,6 +277,23 @@ async def test_going_back_is_held_to_the_same(
     with pytest.raises(RebuildBlocked):
         await back(None)
     await back(seen[-1].report_id)
+
+
+async def test_what_takes_no_more_events_is_named(
+    dsn: str, means: Means, connection: Connection, handler: CommandHandler
+) -> None:
+    """Nothing can be compared with it; once what is in its way is gone, all goes on."""
+    async with built(dsn, means, "consent_history") as steps:
+        await connection.execute(
+            "INSERT INTO consent_history_v1 SELECT subject_id, 3, 2, sender, status, "
+            "status, occurred_at, recorded_at, source, matched_by, actor "
+            "FROM consent_history_v1 WHERE position = 1"
+        )
+        await handler.handle(signal(phone_number=IN, status="out", sender=SENDER))
+        with pytest.raises(RebuildStuck, match="version 1: UniqueViolationError"):
+            await steps.switch()
+        await connection.execute("DELETE FROM consent_history_v1 WHERE position = 3")
+        assert (await steps.switch()).compared.changes == []
 
 
 async def event_at(steps: Steps, position: int) -> ProjectionSwitched:
