@@ -44,6 +44,7 @@ from ledger.store.statements import statement
 
 _FIND_CHECKED = statement("ledger.api", "find_checked")
 _FIND_CHECKED_AS_OF = statement("ledger.api", "find_checked_as_of")
+_FIND_CHECKED_BY_STEPS = statement("ledger.api", "find_checked_by_steps")
 _READ_CHECKPOINT = statement("ledger.api", "read_checkpoint")
 
 LISTS_WAITING_MAX: Final = 16
@@ -255,13 +256,12 @@ async def _reads(
     position: Position | None,
 ) -> AsyncGenerator[_Read]:
     """What the queries find; the database does the next while one is worked on."""
-    running: asyncio.Task[list[Any]] | None = None
+    running: asyncio.Task[Sequence[Any]] | None = None
     before: _Asked | None = None
     try:
         for numbers, ids in queries:
             rows = await running if running else []
-            query = serving.fetch(*_query(ids, question, position))
-            running = asyncio.create_task(query)
+            running = asyncio.create_task(_rows(serving, ids, question, position))
             await asyncio.sleep(0)  # It is sent.
             if before:
                 yield _Read(*before, rows)
@@ -275,14 +275,23 @@ async def _reads(
             await asyncio.gather(running, return_exceptions=True)
 
 
-def _query(
-    ids: Sequence[object], question: CheckQuestion, position: Position | None
-) -> tuple[Any, ...]:
+async def _rows(
+    serving: Serving,
+    ids: Sequence[SubjectId],
+    question: CheckQuestion,
+    position: Position | None,
+) -> Sequence[Any]:
+    """What some subjects said, a row a sender; and who was erased."""
     if question.as_of is None and position is None:
-        return _FIND_CHECKED, ids
+        return await serving.fetch(_FIND_CHECKED, ids)
     as_of, known_at = question.as_of or _ALWAYS, question.known_at or _ALWAYS
-    end = _EVERYWHERE if position is None else position
-    return _FIND_CHECKED_AS_OF, ids, as_of, known_at, end
+    asked = (as_of, known_at, _EVERYWHERE if position is None else position)
+    rows = await serving.fetch(_FIND_CHECKED_AS_OF, ids, *asked)
+    long = {subject_id for subject_id, _, status, _, _ in rows if status is None}
+    if not long:
+        return rows
+    steps = await serving.fetch(_FIND_CHECKED_BY_STEPS, list(long), *asked)
+    return [row for row in rows if row[0] not in long] + steps
 
 
 def _fold(

@@ -6,7 +6,7 @@ for days, after a STOP to another, and recorded after the time that is asked for
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from importlib.resources import files
 from typing import Any
@@ -16,7 +16,10 @@ import pytest
 
 from ledger.store.database import Connection
 
-FIND_AS_OF = files("ledger.api").joinpath("sql", "find_as_of.sql").read_text()
+SQL = files("ledger.api").joinpath("sql")
+FIND_AS_OF = SQL.joinpath("find_as_of.sql").read_text()
+FIND_CHECKED = SQL.joinpath("find_checked_as_of.sql").read_text()
+FIND_CHECKED_BY_STEPS = SQL.joinpath("find_checked_by_steps.sql").read_text()
 BEGIN = datetime(2024, 1, 1, tzinfo=UTC)
 LONG = 5_000
 SENDERS = ("MG1", "MG2", "*")
@@ -57,6 +60,18 @@ async def test_what_was_recorded_later_is_not_read_through(
     assert rows_touched(nodes) <= STEPS_MAX * len(SENDERS)
 
 
+@pytest.mark.parametrize("minutes", [-5, 17, 2 * LONG])
+async def test_a_list_reads_so_much_of_each_number_and_no_more(
+    connection: Connection, subject: UUID, minutes: int
+) -> None:
+    """33 events, and then steps of the index if that was not all of them."""
+    at = f"'{BEGIN + timedelta(minutes=minutes)}'"
+    asked = (f"'{{{subject}}}'", at, at, "100000")
+    assert rows_touched(await scanned(connection, FIND_CHECKED, asked)) == 33
+    nodes = await scanned(connection, FIND_CHECKED_BY_STEPS, asked)
+    assert rows_touched(nodes) <= STEPS_MAX * len(SENDERS)
+
+
 def _row(subject: UUID, position: int, sender: str, status: str, minutes: int) -> Any:
     at = BEGIN + timedelta(minutes=minutes)
     how = ("import", "explicit", "cli")
@@ -66,17 +81,25 @@ def _row(subject: UUID, position: int, sender: str, status: str, minutes: int) -
 async def explained(
     connection: Connection, statement: str, subject: UUID, as_of: int, known: int | None
 ) -> list[dict[str, Any]]:
-    """The scans of the history, as they were run by the plan for all arguments."""
-    await connection.execute("SET plan_cache_mode = force_generic_plan")
-    await connection.execute(f"PREPARE asked AS {statement}")
+    """The scans of a question about one number."""
     moments = [BEGIN + timedelta(minutes=each) for each in (as_of, known or as_of)]
     literals = [f"'{{{subject}}}'", *(f"'{{{each.isoformat()}}}'" for each in moments)]
     if known is None:
         literals[2] = "'{null}'"
+    return await scanned(connection, statement, literals)
+
+
+async def scanned(
+    connection: Connection, statement: str, literals: Iterable[str]
+) -> list[dict[str, Any]]:
+    """The scans of the history, as the plan for all arguments runs with these."""
+    await connection.execute("SET plan_cache_mode = force_generic_plan")
+    await connection.execute(f"PREPARE asked AS {statement}")
     plan = await connection.fetchval(
         "EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) "
         f"EXECUTE asked ({', '.join(literals)})"
     )
+    await connection.execute("DEALLOCATE asked")
     nodes = list(walk(json.loads(plan)[0]["Plan"]))
     history = [n for n in nodes if n.get("Relation Name") == "consent_history_v1"]
     assert history

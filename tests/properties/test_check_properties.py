@@ -66,7 +66,7 @@ def minute(number: int) -> datetime:
 
 
 @st.composite
-def lives(draw: st.DrawFn) -> Life:
+def lives(draw: st.DrawFn, events_min: int = 0, events_max: int = 6) -> Life:
     """Some of them erased, some never seen; some events come late."""
     minutes = st.integers(0, MINUTES)
     left: st.SearchStrategy[list[tuple[Answer, int]]] = st.lists(
@@ -78,7 +78,9 @@ def lives(draw: st.DrawFn) -> Life:
             draw(st.integers(0, recorded)),
             recorded,
         )
-        for recorded in draw(st.lists(minutes, max_size=6).map(sorted))
+        for recorded in sorted(
+            draw(st.lists(minutes, min_size=events_min, max_size=events_max))
+        )
     ]
     return Life(draw(left), events)
 
@@ -208,9 +210,11 @@ def test_a_list_is_answered_as_its_numbers_are_at_a_time(
                 assert said.position == (decided and decided.position)
                 assert said.since == (decided and decided.occurred_at)
 
+    long = lives(31, 36)  # What is read in one go is 32 events.
+
     @settings(max_examples=60, database=None)
     @given(
-        some=st.lists(lives(), min_size=1, max_size=4),
+        some=st.lists(lives() | long, min_size=1, max_size=4),
         as_of=st.integers(-1, MINUTES),
         known_at=st.none() | st.integers(-1, MINUTES),
     )
