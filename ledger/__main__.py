@@ -23,6 +23,7 @@ from ledger.cli.imports import imports_app
 from ledger.cli.keys import keys_app
 from ledger.cli.people import people_app
 from ledger.cli.rebuild import rebuild_app
+from ledger.cli.reconcile import reconcile_app
 from ledger.cli.replay import replay_app
 from ledger.cli.retention import retention_app
 from ledger.cli.sending import sending_app
@@ -58,6 +59,7 @@ app.add_typer(people_app)
 app.add_typer(retention_app)
 app.add_typer(export_app)
 app.add_typer(replay_app)
+app.add_typer(reconcile_app)
 app.add_typer(verify_app)
 app.add_typer(rebuild_app)
 imports_app.command("twilio")(import_twilio)

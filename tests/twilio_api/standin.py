@@ -15,7 +15,8 @@ from typing import Final, NamedTuple, Self
 
 from aiohttp import web
 from builders import ACCOUNT_SID, AUTH_TOKEN, PUBLIC_URL
-from twilio_api import messages, receivers
+from twilio_api import deactivations, messages, receivers
+from twilio_api.deactivations import ACCOUNTS, FILES
 from twilio_api.documents import ACCOUNT, FIELDS, Account, account_of, error
 from twilio_api.faults import Fault
 
@@ -24,6 +25,7 @@ from ledger.settings import Settings
 RESOURCES: Final[Sequence[Callable[[], Iterable[web.RouteDef]]]] = (
     receivers.routes,
     messages.routes,
+    deactivations.routes,
 )
 """What the stand-in has, besides accounts."""
 
@@ -49,6 +51,7 @@ class StandIn:
         self._faults: deque[tuple[Fault, bool]] = deque()
         self._port = port
         app = web.Application(middlewares=[self._answer])
+        app[ACCOUNTS] = self.accounts
         app.router.add_get("/2010-04-01/Accounts/{account}.json", self._account)
         for routes in RESOURCES:
             app.router.add_routes(routes())
@@ -100,7 +103,7 @@ class StandIn:
             if done:
                 await handler(request)
             return await fault(request)
-        if not is_known:
+        if not is_known and not request.path.startswith(FILES):
             return error(401, 20003, "Authenticate")
         try:
             return await handler(request)
