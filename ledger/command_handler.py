@@ -210,7 +210,12 @@ class CommandHandler:
         }
         texts = await read_messages(self._store, ids) if ids else {}
         return Deciding(
-            self._keyring, identity, await self._keyring.today(), people, texts
+            self._keyring,
+            identity,
+            await self._keyring.today(),
+            people,
+            texts,
+            has_repeats=len(people) < len(arrivals) or not _are_new(arrivals),
         )
 
     async def _decide(
@@ -235,6 +240,11 @@ class CommandHandler:
             else:
                 entries[i] = entry
         return results, entries
+
+
+def _are_new(arrivals: Iterable[Arrival]) -> bool:
+    """Whether none can be of the same text as another but as its repeat."""
+    return all(isinstance(arrival, Signal | Text) for arrival in arrivals)
 
 
 def _is_checked_by_append(arrival: Arrival) -> bool:

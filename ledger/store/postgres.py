@@ -203,8 +203,13 @@ def _columns(entries: Sequence[Entry]) -> tuple[object, ...]:
     master_key = next((key.master_key for key in made if key), "")
     day = next(filter(None, (entry.day for entry in entries)), None)
     sealed_on = (day.name, day.box) if day else (None, None)
-    columns = zip(*rows, strict=True)
+    # asyncpg looks at the type of every value, and unnest() makes up for what is short.
+    columns = [c if any(map(_is_there, c)) else () for c in zip(*rows, strict=True)]
     return (*columns, master_key, *sealed_on, STATE_HEAD, STATE_MIDDLE)
+
+
+def _is_there(value: object) -> bool:
+    return value is not None
 
 
 def _outcome(name: str, position: int, recorded_at: datetime) -> Outcome:
