@@ -8,14 +8,14 @@ other event is decoded. Never writes.
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from ledger.domain.events import ConsentChanged, SubjectErased
+from ledger.domain.events import ConsentChanged, MessageEvent, SubjectErased
 from ledger.domain.ids import PhoneNumber, Position, Sealed, SubjectId
 from ledger.store.codec import RecordedEvent, StoredRow
 from ledger.store.event_store import EventStore
 from ledger.store.keyring import Keyring
 from ledger.store.said import Said, SaidReader
 from projections.digests import digests_of
-from projections.projection import Batch, Heard
+from projections.projection import NO_KEYS, Batch, Heard
 
 
 class _Stream(NamedTuple):
@@ -34,9 +34,9 @@ class Batches:
         self._reader = SaidReader()
 
     async def read(
-        self, position: Position, limit: int, *, holds_numbers: bool
+        self, position: Position, limit: int, *, holds_numbers: bool, holds_texts: bool
     ) -> Batch:
-        """At most so many events, and whose they are where that is asked for.
+        """At most so many events, and whose they and the texts are, if it is asked for.
 
         Raises:
             PositionMissing, UnknownEvent, EventBroken, KeyMissing, SealBroken: it
@@ -52,10 +52,19 @@ class Batches:
         events = await self._store.decoded([row for row in rows if row[0] not in ids])
         if holds_numbers:
             begun = await self._keyring.phone_numbers(_first_said(events))
+        keys = NO_KEYS
+        if holds_texts:
+            texts = (e.subject_id for _, e in events if isinstance(e, MessageEvent))
+            keys = await self._keyring.subject_keys_of_living(texts)
         erased = (e.subject_id for _, e in events if isinstance(e, SubjectErased))
-        numbers_of = self._keyring.phone_numbers
         return Batch(
-            events, begun, frozenset(erased), digests_of(rows), heard, numbers_of
+            events,
+            begun,
+            frozenset(erased),
+            digests_of(rows),
+            heard,
+            self._keyring.phone_numbers,
+            keys,
         )
 
     def _begun(self, rows: Iterable[StoredRow]) -> dict[SubjectId, _Stream]:

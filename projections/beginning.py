@@ -30,7 +30,7 @@ from projections.filling import add_digests, forget_erased, write_page
 from projections.pages import Page, Pages
 from projections.projection import Projection, move
 from projections.registry import NAMES
-from projections.slices import EVERYBODY, Slice, slices, slices_for
+from projections.slices import Slice, slices, slices_for
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +93,7 @@ async def fill_empty(
                 raise PositionMissing(f"{events} events are there of {frontier}")
             await asyncio.gather(*(one.index() for one in written))
         async with pool.acquire() as connection:
-            await forget_erased(connection, projections, EVERYBODY, frontier)
+            await forget_erased(connection, projections, frontier)
     seconds = time.monotonic() - started
     log.info("filled", extra={"projection": names, "seconds": round(seconds, 1)})
 

@@ -28,6 +28,7 @@ from ledger.store.scan import (
     SignalSum,
     missing_positions,
     position_ranges,
+    read_erased_of,
     read_erased_slice,
     read_slice,
     signal_pages,
@@ -44,7 +45,7 @@ from projections.comparison import (
     Streams,
     compare,
     compare_keys,
-    opened_numbers,
+    opened_people,
     streams_of,
 )
 from projections.projection import Projection, Row
@@ -76,6 +77,7 @@ class _Read(NamedTuple):
     """A slice as one snapshot has it."""
 
     standing: Standing
+    streams: Streams
     events: Sequence[StoredRow]
     keys: Mapping[SubjectId, SubjectKey | None]
     """None where it does not open."""
@@ -208,8 +210,10 @@ class Check:
         async with connection.transaction(isolation="repeatable_read", readonly=True):
             standing = await _standing(connection)
             events = await read_slice(connection, *span)
-            ids = {SubjectId(row[0]): None for row in events}
+            streams = streams_of(events, standing.position)
+            ids = [SubjectId(i) for i in streams.subject_ids]
             keys = await _keys(Keyring(connection, self._masters), ids)
+            streams.gone = await read_erased_of(connection, ids)
             rows = [
                 [
                     [
@@ -223,21 +227,21 @@ class Check:
                 for projection in self._projections
             ]
             erased = await read_erased_slice(connection, *span)
-        return _Read(standing, events, keys, erased, rows)
+        return _Read(standing, streams, events, keys, erased, rows)
 
     def _compare(self, read: _Read, report: Report, part: Part) -> int:
         """Compare a slice; how many of the events of a part it had."""
-        streams = streams_of(read.events, read.standing.position)
+        streams = read.streams
         report.add(streams.differences)
         report.add(compare_keys(streams, read.keys, read.erased))
-        numbers, unopened = opened_numbers(streams, read.keys)
+        people, unopened = opened_people(streams, read.keys)
         report.add(unopened)
         for projection, stored in zip(self._projections, read.rows, strict=True):
             checkpoint = read.standing.checkpoint(projection)
             if checkpoint is None:
                 continue
             report.compared(_name(projection), checkpoint)
-            report.add(compare(Stand(projection, checkpoint, stored), streams, numbers))
+            report.add(compare(Stand(projection, checkpoint, stored), streams, people))
             for table, rows in zip(projection.tables, stored, strict=True):
                 report.rows[table.name] += len(rows)
         report.subjects += len(streams.people)

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple, cast
 from uuid import UUID
 
-from ledger.domain.events import ConsentChanged, SubjectErased
-from ledger.domain.ids import PhoneNumber, Position, Sealed, SubjectId
+from ledger.domain.events import ConsentChanged, MessageEvent, SubjectErased
+from ledger.domain.ids import Position, Sealed, SubjectId
 from ledger.errors import SealBroken
 from ledger.store.codec import RecordedEvent, StoredRow, decode
 from ledger.store.sealing import SubjectKey
@@ -22,7 +22,7 @@ EVENTS: Final = "ledger_events"
 KEYS: Final = "subject_keys"
 CHECKPOINTS: Final = "projections"
 ERASED: Final = Table("erased_subjects", ("subject_id", "status", "position"), 1, "")
-_HIDDEN: Final = frozenset({"phone_number"})
+_HIDDEN: Final = frozenset({"phone_number", "sid"})
 
 Kind = Literal[
     "lost",  # no row, where the events make one; an event that was not applied
@@ -60,9 +60,26 @@ class Streams:
     people: dict[SubjectId, list[RecordedEvent]] = field(default_factory=dict)
     erased: dict[SubjectId, tuple[Position, str]] = field(default_factory=dict)
     """Where each was erased, and what stays of it."""
+    gone: Mapping[UUID, Position] = field(default_factory=dict)
+    """Where people were erased whom texts here are to or from, wherever they are."""
     unreadable: set[SubjectId] = field(default_factory=set)
     """Of whom some event says nothing to us: what it makes is not known."""
     differences: list[Difference] = field(default_factory=list)
+
+    @property
+    def subject_ids(self) -> set[UUID]:
+        """Whose the streams are, and who is at the other end of the texts."""
+        events = (stream[0].event for stream in self.people.values() if stream)
+        return {*self.people, *(event.subject_id for event in events)}
+
+    def erased_at(self, stream_id: SubjectId) -> Position | None:
+        """Where the person was erased whose stream, or text, this is."""
+        if found := self.erased.get(stream_id):
+            return found[0]
+        stream = self.people.get(stream_id)
+        if stream and isinstance(stream[0].event, MessageEvent):
+            return self.gone.get(stream[0].event.counterparty)
+        return None
 
 
 def streams_of(rows: Iterable[StoredRow], last: Position) -> Streams:
@@ -119,31 +136,31 @@ def unreadable(subject_id: UUID, position: int, error: Exception) -> Difference:
     return Difference(EVENTS, "unreadable", subject_id, where)
 
 
-def opened_numbers(
+def opened_people(
     streams: Streams, keys: Mapping[SubjectId, SubjectKey | None]
-) -> tuple[dict[SubjectId, PhoneNumber | None], list[Difference]]:
-    """The number of everybody alive who has said something; None if it does not open.
+) -> tuple[dict[SubjectId, Person | None], list[Difference]]:
+    """Everybody who has said something and every text; None where it does not open.
 
-    And of whom it should have, though there is the key.
+    And of whom it should have, though there is the key. Who was erased is left out.
     """
-    numbers: dict[SubjectId, PhoneNumber | None] = {}
+    people: dict[SubjectId, Person | None] = {}
     unopened: list[Difference] = []
-    for subject_id, stream in streams.people.items():
-        if not stream or subject_id in streams.erased:
+    for stream_id, stream in streams.people.items():
+        if not stream or streams.erased_at(stream_id) is not None:
             continue
-        said = (e for e in stream if isinstance(e.event, ConsentChanged))
+        said = (e for e in stream if isinstance(e.event, ConsentChanged | MessageEvent))
         position, event = next(said, stream[0])
-        if isinstance(event, ConsentChanged):
-            key = keys.get(subject_id)
-            numbers[subject_id] = None
-            try:
-                if key is not None:
-                    sealed = Sealed(event.phone_number)
-                    number = key.open_number(sealed, subject_id, event.version)
-                    numbers[subject_id] = number
-            except SealBroken as error:
-                unopened.append(unreadable(subject_id, position, error))
-    return numbers, unopened
+        key = keys.get(event.subject_id)
+        number, people[stream_id] = None, None
+        try:
+            if isinstance(event, ConsentChanged) and key is not None:
+                sealed = Sealed(event.phone_number)
+                number = key.open_number(sealed, event.subject_id, event.version)
+            if number or key or not isinstance(event, ConsentChanged | MessageEvent):
+                people[stream_id] = Person(stream_id, number, stream, key)
+        except SealBroken as error:
+            unopened.append(unreadable(stream_id, position, error))
+    return people, unopened
 
 
 def compare_keys(
@@ -155,11 +172,14 @@ def compare_keys(
     for subject_id, key in keys.items():
         if key is None:
             yield Difference(KEYS, "unreadable", subject_id)
-    for subject_id, stream in streams.people.items():
-        if subject_id in keys or subject_id in streams.erased:
+    lost: set[SubjectId] = set()
+    for stream_id, stream in streams.people.items():
+        if streams.erased_at(stream_id) is not None:
             continue
-        if any(isinstance(event, ConsentChanged) for _, event in stream):
-            yield Difference(KEYS, "lost", subject_id)
+        sealed = (e for _, e in stream if isinstance(e, ConsentChanged | MessageEvent))
+        lost |= {event.subject_id for event in sealed if event.subject_id not in keys}
+    for subject_id in sorted(lost):
+        yield Difference(KEYS, "lost", subject_id)
     due: set[Row] = {
         (i, status, position) for i, (position, status) in streams.erased.items()
     }
@@ -176,14 +196,14 @@ class Stand(NamedTuple):
 
 
 def compare(
-    stand: Stand, streams: Streams, numbers: Mapping[SubjectId, PhoneNumber | None]
+    stand: Stand, streams: Streams, people: Mapping[SubjectId, Person | None]
 ) -> Iterator[Difference]:
     """What differs between rows and events, up to the projection's own checkpoint.
 
-    ``numbers`` are those of everybody who has said something; None of whom it could not
-    be opened.
+    ``people`` are everybody who has said something and every text; None of whom it
+    could not be opened.
     """
-    due = _Due(stand, streams, numbers)
+    due = _Due(stand, streams, people)
     yield from due.differences
     for table, stored, rows in zip(
         stand.projection.tables, stand.stored, due.rows, strict=True
@@ -200,23 +220,23 @@ class _Due:
         self,
         stand: Stand,
         streams: Streams,
-        numbers: Mapping[SubjectId, PhoneNumber | None],
+        people: Mapping[SubjectId, Person | None],
     ) -> None:
         self.rows: list[set[Row]] = [set() for _ in stand.projection.tables]
         self.unknown = set(streams.unreadable)
         """Of whom no row is right or wrong."""
         self.differences: list[Difference] = []
-        if stand.projection.holds_numbers:
-            self.unknown |= {i for i, number in numbers.items() if number is None}
-        for subject_id, (erased_at, _) in streams.erased.items():
-            if erased_at > stand.checkpoint:
-                self.unknown.add(subject_id)
-        for subject_id, whole in streams.people.items():
-            if subject_id in streams.erased or subject_id in self.unknown:
-                continue
-            if events := _until(stand.checkpoint, whole):
-                person = Person(subject_id, numbers.get(subject_id), events)
-                self._add(person, stand.projection)
+        if stand.projection.holds_numbers or stand.projection.holds_texts:
+            self.unknown |= {i for i, person in people.items() if person is None}
+        for stream_id, whole in streams.people.items():
+            erased_at = streams.erased_at(stream_id)
+            if erased_at is not None:
+                if erased_at > stand.checkpoint:
+                    self.unknown.add(stream_id)
+            elif stream_id not in self.unknown and whole:
+                person = people.get(stream_id) or Person(stream_id, None, whole)
+                if events := _until(stand.checkpoint, whole):
+                    self._add(person._replace(events=events), stand.projection)
 
     def _add(self, person: Person, projection: Projection) -> None:
         try:
@@ -225,7 +245,8 @@ class _Due:
                 rows.update(more)
         # An event that was altered may lack anything.
         except Exception as error:  # noqa: BLE001
-            subject_id, position = person.subject_id, person.events[-1].position
+            subject_id = SubjectId(person.subject_id)
+            position = person.events[-1].position
             self.unknown.add(subject_id)
             self.differences.append(unreadable(subject_id, position, error))
 
@@ -256,7 +277,8 @@ def _unlike(
         subject_id = SubjectId(cast("UUID", key[0]))
         kind: Kind = "altered"
         if expected is None:
-            is_erased = subject_id in streams.erased and table is not ERASED
+            is_gone = streams.erased_at(subject_id) is not None
+            is_erased = is_gone and table is not ERASED
             kind = "erased" if is_erased else "extra"
         elif stored is None:
             kind = "lost"

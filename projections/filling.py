@@ -16,18 +16,18 @@ import signal
 import threading
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from typing import TYPE_CHECKING, Final, NamedTuple, cast
+from typing import Final, NamedTuple
 
 import asyncpg
 import uvloop
 
-from ledger.domain.ids import Position, SubjectId
+from ledger.domain.ids import Position
 from ledger.errors import RebuildCancelled, StoreUnavailable
 from ledger.master_key import load_master_keys
 from ledger.settings import Settings
 from ledger.store.database import Connection, Pool, open_pool, translated
 from ledger.store.keyring import Keyring
-from ledger.store.scan import read_erased_slice
+from ledger.store.scan import read_erased_since
 from ledger.store.statements import statement
 from projections.copying import copy_rows
 from projections.digests import Digests
@@ -35,9 +35,6 @@ from projections.pages import Page, Pages
 from projections.projection import Batch, Person, Projection, Row
 from projections.registry import Live, known
 from projections.slices import Slice, slices
-
-if TYPE_CHECKING:
-    from uuid import UUID
 
 _INSERT_DIGESTS = statement("projections", "insert_digests")
 _READ_FILLED = statement("projections", "read_filled")
@@ -178,7 +175,7 @@ class Filler:
                 async with self._pool.acquire() as connection:
                     async with connection.transaction():
                         await self._fill(connection, number, span, missing)
-                    await forget_erased(connection, missing, span, self._frontier)
+                    await forget_erased(connection, missing, self._frontier)
         except (asyncpg.ForeignKeyViolationError, asyncpg.UndefinedTableError):
             raise RebuildCancelled("by --cancel, meanwhile") from None
 
@@ -205,17 +202,14 @@ class Filler:
 
 
 async def forget_erased(
-    connection: Connection,
-    projections: Sequence[Projection],
-    span: Slice,
-    frontier: Position,
+    connection: Connection, projections: Sequence[Projection], frontier: Position
 ) -> None:
     """Delete whoever was erased while their rows were being written.
 
-    The erasure did not see them; the tail meets it as well, but maybe days later.
+    The erasure did not see them; the tail meets it as well, but maybe days later. Not
+    of one slice alone: somebody's texts are in others.
     """
-    erased = await read_erased_slice(connection, span.first, span.last)
-    if since := _erased_since(erased, frontier):
+    if since := await read_erased_since(connection, frontier):
         async with connection.transaction():
             for projection in projections:
                 await projection.apply(connection, Batch((), {}, since))
@@ -267,13 +261,3 @@ async def _copy(
         await connection.copy_records_to_table(
             table.name, records=of_table, columns=table.columns
         )
-
-
-def _erased_since(
-    erased: Iterable[Sequence[object]], frontier: Position
-) -> frozenset[SubjectId]:
-    return frozenset(
-        SubjectId(cast("UUID", subject_id))
-        for subject_id, _, position in erased
-        if cast("int", position) > frontier
-    )

@@ -14,7 +14,7 @@ from operator import itemgetter
 from typing import Final, NamedTuple
 from uuid import UUID
 
-from ledger.domain.events import ConsentChanged, SubjectErased
+from ledger.domain.events import ConsentChanged, MessageEvent, SubjectErased
 from ledger.domain.ids import THE_LEDGER, PhoneNumber, Position, Sealed, SubjectId
 from ledger.store.codec import RecordedEvent, StoredRow, decode
 from ledger.store.database import Connection
@@ -119,18 +119,19 @@ class Pages:
     async def _people(
         self, streams: Mapping[SubjectId, Sequence[RecordedEvent]]
     ) -> list[Person]:
-        """Whoever is alive at the frontier, of the others."""
+        """Whoever is alive at the frontier, of the others, and their texts."""
         begun = {
-            subject_id: stream
-            for subject_id, stream in streams.items()
-            if any(isinstance(event, ConsentChanged) for _, event in stream)
-            and not isinstance(stream[-1].event, SubjectErased)
+            stream_id: stream
+            for stream_id, stream in streams.items()
+            if not isinstance(stream[-1].event, SubjectErased)
+            and any(isinstance(e, ConsentChanged | MessageEvent) for _, e in stream)
         }
-        keys = await self._keyring.subject_keys_of_living(begun)
+        whose = {i: stream[0].event.subject_id for i, stream in begun.items()}
+        keys = await self._keyring.subject_keys_of_living(whose.values())
         return [
-            Person(subject_id, _number(stream, keys[subject_id]), stream)
-            for subject_id, stream in begun.items()
-            if subject_id in keys
+            _person(stream_id, stream, key)
+            for stream_id, stream in begun.items()
+            if (key := keys.get(whose[stream_id]))
         ]
 
     async def _parts(
@@ -152,6 +153,14 @@ class Pages:
 def _heard_number(subject_id: SubjectId, first: Said, key: SubjectKey) -> PhoneNumber:
     _, version, _, _, _, sealed = first
     return key.open_number(Sealed(sealed, "ascii"), subject_id, version)
+
+
+def _person(
+    stream_id: SubjectId, stream: Sequence[RecordedEvent], key: SubjectKey
+) -> Person:
+    if isinstance(stream[0].event, MessageEvent):
+        return Person(stream_id, None, stream, key)
+    return Person(stream_id, _number(stream, key), stream)
 
 
 def _number(stream: Sequence[RecordedEvent], key: SubjectKey) -> PhoneNumber:

@@ -13,15 +13,18 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from types import MappingProxyType
 from typing import Final, NamedTuple, Protocol
+from uuid import UUID
 
 from ledger.domain.events import ConsentChanged
 from ledger.domain.ids import Answer, PhoneNumber, Position, SubjectId
 from ledger.store.codec import RecordedEvent, StoredRow, decode
 from ledger.store.database import Connection, Pool, translated
 from ledger.store.said import Said
+from ledger.store.sealing import SubjectKey
 from ledger.store.statements import at_versions, statement
 from projections.digests import NO_DIGESTS, Digests
 
@@ -40,6 +43,9 @@ NumbersOf = Callable[
 """Opens whose events these are; who is missing has been erased."""
 
 
+NO_KEYS: Final[Mapping[UUID, SubjectKey]] = MappingProxyType({})
+
+
 async def _of_nobody(_: Iterable[ConsentChanged]) -> Mapping[SubjectId, PhoneNumber]:
     return {}
 
@@ -48,12 +54,15 @@ Row = tuple[object, ...]
 
 
 class Person(NamedTuple):
-    """A subject, and all of its stream up to some position."""
+    """A subject, or a text, and all of its stream up to some position."""
 
-    subject_id: SubjectId
+    subject_id: UUID
+    """The stream's id."""
     phone_number: PhoneNumber | None
     """None where it is not asked for."""
     events: Sequence[RecordedEvent]
+    key: SubjectKey | None = None
+    """Of a text, what opens it: the key of the person at the other end."""
 
 
 class Heard(NamedTuple):
@@ -92,6 +101,9 @@ class Batch:
     numbers_of: NumbersOf = _of_nobody
     """For who has no row and does not begin here: erased since, or, seldom, under a
     legal hold before they said anything, so that their stream begins with that."""
+    keys: Mapping[UUID, SubjectKey] = field(default_factory=lambda: NO_KEYS)
+    """Of the people that texts here are to or from, those whose key has not been
+    destroyed since. For projections that hold texts."""
 
     @cached_property
     def positions(self) -> Sequence[Position]:
@@ -160,6 +172,8 @@ class Projection(Protocol):
     version: int
     holds_numbers: bool
     """Whether its rows say whose they are: then it is told, in ``Batch.begun``."""
+    holds_texts: bool
+    """Whether it has rows of texts: then it can open them, with ``Batch.keys``."""
     tables: tuple[Table, ...]
     """Every table that it fills."""
 

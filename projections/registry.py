@@ -13,6 +13,7 @@ from ledger.migrations import locked
 from ledger.store.database import Connection, Pool, translated
 from ledger.store.statements import statement
 from projections.consent_history import ConsentHistory
+from projections.messages import Messages
 from projections.phone_numbers import PhoneNumbers
 from projections.projection import Projection
 
@@ -23,7 +24,7 @@ _READ_LIVE = statement("projections", "read_live")
 Make = Callable[[int], Projection]
 
 SHAPES: Final[dict[tuple[str, int], Make]] = {
-    (made.name, made.shape): made for made in (PhoneNumbers, ConsentHistory)
+    (made.name, made.shape): made for made in (PhoneNumbers, ConsentHistory, Messages)
 }
 """How a version of each shape is made; of each name, the newest shape is the last."""
 

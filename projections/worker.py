@@ -243,8 +243,12 @@ class Worker:
         self, position: Position, limit: int, projections: Sequence[Projection]
     ) -> Batch:
         """What follows ``position``, and whose it is where one of them shows that."""
-        holds_numbers = any(projection.holds_numbers for projection in projections)
-        return await self._batches.read(position, limit, holds_numbers=holds_numbers)
+        return await self._batches.read(
+            position,
+            limit,
+            holds_numbers=any(projection.holds_numbers for projection in projections),
+            holds_texts=any(projection.holds_texts for projection in projections),
+        )
 
     async def _create_indexes(self) -> None:
         """Make the readers' indexes, if this database role may."""

@@ -17,7 +17,7 @@ from projections.report import Report
 from projections.switching import Approval, Comparison, Switched, switch
 from projections.worker import Means
 
-NAMES = ("phone_numbers", "consent_history")
+NAMES = ("phone_numbers", "consent_history", "messages")
 APPROVAL = Approval("test")
 
 

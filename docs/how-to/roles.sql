@@ -58,7 +58,7 @@ BEGIN
         SELECT c.oid::regclass AS name, c.relname LIKE 'consent_history%' AS is_history
         FROM pg_class AS c
         WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r'
-            AND c.relname ~ '^(phone_numbers|phone_number_senders|consent_history)_v\d+$'
+            AND c.relname ~ '^(phone_numbers|phone_number_senders|consent_history|messages)_v\d+$'
     LOOP
         EXECUTE format('GRANT SELECT ON %s TO ledger_web', made.name);
         EXECUTE format('GRANT SELECT, INSERT, DELETE ON %s TO ledger_projector', made.name);
@@ -69,7 +69,7 @@ BEGIN
     FOR made IN
         SELECT p.oid::regprocedure AS name FROM pg_proc AS p
         WHERE p.pronamespace = 'public'::regnamespace
-            AND p.proname ~ '^(phone_numbers|consent_history)_v\d+_erase$'
+            AND p.proname ~ '^(phone_numbers|consent_history|messages)_v\d+_erase$'
     LOOP
         EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO ledger_projector', made.name);
     END LOOP;

@@ -19,7 +19,9 @@ from ledger.store.statements import TABLES, at_versions, statement
 
 _READ_SERVING = statement("ledger.api", "read_serving")
 
-SHAPES: Final = frozenset((("phone_numbers", 1), ("consent_history", 1)))
+SHAPES: Final = frozenset(
+    (("phone_numbers", 1), ("consent_history", 1), ("messages", 1))
+)
 """The columns that this release's statements know, by projection."""
 
 REMEMBERED_SECONDS: Final = 5.0

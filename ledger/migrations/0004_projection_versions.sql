@@ -67,8 +67,8 @@ BEGIN
     SELECT p.position + 1, greatest(clock_timestamp(), p.recorded_at)
         INTO STRICT next_position, now_recorded
         FROM ledger_position AS p WHERE p.only_row FOR UPDATE;
-    IF expected_version IS DISTINCT FROM (
-        SELECT max(e.originator_version) FROM ledger_events AS e
+    IF expected_version <> (
+        SELECT coalesce(max(e.originator_version), 0) FROM ledger_events AS e
         WHERE e.originator_id = erased
     ) OR NOT EXISTS (SELECT FROM subject_keys AS k WHERE k.subject_id = erased) THEN
         RETURN;

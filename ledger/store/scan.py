@@ -5,7 +5,7 @@ holds, and so in its transaction. Gives rows as they are stored: what cannot be 
 is for the caller to tell. Never opens what is sealed.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple, cast
 from uuid import UUID
 
@@ -17,6 +17,8 @@ from ledger.store.statements import statement
 _READ_SLICE: Final = statement("ledger.store", "read_slice")
 _READ_SLICE_AFTER: Final = statement("ledger.store", "read_slice_after")
 _READ_ERASED: Final = statement("ledger.store", "read_erased_slice")
+_READ_ERASED_SINCE: Final = statement("ledger.store", "read_erased_since")
+_READ_ERASED_OF: Final = statement("ledger.store", "read_erased_of")
 _READ_BETWEEN: Final = statement("ledger.store", "read_slice_between")
 _DIGEST: Final = statement("ledger.store", "digest_positions")
 _READ_SUBJECTS: Final = statement("ledger.store", "read_subjects_between")
@@ -70,6 +72,24 @@ async def read_erased_slice(
     """Who was erased among those subjects: id, what is known of it still, position."""
     rows = await connection.fetch(_READ_ERASED, first, last, timeout=SCAN_SECONDS_MAX)
     return [tuple(row) for row in rows]
+
+
+async def read_erased_since(
+    connection: Connection, position: Position
+) -> frozenset[SubjectId]:
+    """Who was erased after a position."""
+    rows = await connection.fetch(
+        _READ_ERASED_SINCE, position, timeout=SCAN_SECONDS_MAX
+    )
+    return frozenset(SubjectId(row[0]) for row in rows)
+
+
+async def read_erased_of(
+    connection: Connection, subject_ids: Iterable[UUID]
+) -> dict[UUID, Position]:
+    """Those of some subjects that were erased, and where."""
+    rows = await connection.fetch(_READ_ERASED_OF, list(subject_ids))
+    return {subject_id: Position(position) for subject_id, position in rows}
 
 
 async def read_slice_between(

@@ -17,6 +17,7 @@ TABLES: Final[Mapping[str, str]] = {
     "phone_numbers": "phone_numbers",
     "phone_number_senders": "phone_numbers",
     "consent_history": "consent_history",
+    "messages": "messages",
 }
 """The tables of projections, without their versions, and whose they are."""
 

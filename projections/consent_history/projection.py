@@ -60,6 +60,7 @@ class ConsentHistory:
     name = "consent_history"
     shape = 1
     holds_numbers = False
+    holds_texts = False
 
     def __init__(self, version: int = 1) -> None:
         self.version = version

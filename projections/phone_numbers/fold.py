@@ -70,7 +70,7 @@ def rows_of(person: Person) -> tuple[list[Row], list[Row]]:
     facts, decisive = _decided(facts)
     if decisive is None:
         return [], []
-    subject_id, phone_number, events = person
+    subject_id, phone_number, events, _ = person
     position, newest = events[-1]
     number: Row = (
         subject_id,

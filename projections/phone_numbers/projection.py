@@ -79,6 +79,7 @@ class PhoneNumbers:
     name = "phone_numbers"
     shape = 1
     holds_numbers = True
+    holds_texts = False
     filled: tuple[Table, ...] = (fold.NUMBERS, fold.SENDERS)
     """The tables of version 1."""
 

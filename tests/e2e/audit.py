@@ -52,6 +52,11 @@ _HISTORY: Final = """
     FROM consent_history_v1"""
 
 
+_MESSAGES: Final = """
+    SELECT message_id, subject_id, phone_number, direction, status, position, version
+    FROM messages_v1"""
+
+
 @dataclass(frozen=True)
 class Tables:
     """Every row of the tables that the projections fill."""
@@ -59,6 +64,7 @@ class Tables:
     numbers: Counter[Row]
     senders: Counter[Row]
     history: Counter[Row]
+    messages: Counter[Row]
 
 
 @dataclass(frozen=True)
@@ -144,6 +150,7 @@ def assert_whole(whole: Whole, acknowledged: Collection[str]) -> None:
     assert whole.tables.history == folded.history
     assert whole.tables.senders == folded.senders
     assert whole.tables.numbers == folded.numbers
+    assert whole.tables.messages == folded.messages
 
 
 def assert_texts_behind_consents(events: Sequence[RecordedEvent]) -> None:
@@ -195,6 +202,11 @@ def fold(
         history=Counter(
             _event(each) for each in events if isinstance(each.event, ConsentChanged)
         ),
+        messages=Counter(
+            _message(each, people)
+            for each in events
+            if isinstance(each.event, MessageReceived)
+        ),
     )
 
 
@@ -228,6 +240,12 @@ def _senders(
     return rows
 
 
+def _message(recorded: RecordedEvent, people: Mapping[SubjectId, PhoneNumber]) -> Row:
+    position, event = recorded
+    who, number = event.subject_id, people[event.subject_id]
+    return (event.stream_id, who, number, "incoming", "received", position, 1)
+
+
 def _event(recorded: RecordedEvent) -> Row:
     position, event = recorded
     assert isinstance(event, ConsentChanged)
@@ -257,5 +275,7 @@ async def _is_projected(connection: Connection) -> bool:
 
 async def read_tables(connection: Connection) -> Tables:
     """What the projections have written."""
-    fetched = [await connection.fetch(q) for q in (_NUMBERS, _SENDERS, _HISTORY)]
+    fetched = [
+        await connection.fetch(q) for q in (_NUMBERS, _SENDERS, _HISTORY, _MESSAGES)
+    ]
     return Tables(*(Counter(map(tuple, rows)) for rows in fetched))

@@ -47,7 +47,7 @@ async def test_a_running_service_is_ready(client: Client) -> None:
     assert status == 200
     assert answer["position"] == 1
     found = {p["name"]: p["running"] for p in answer["projections"]}
-    assert found == {"phone_numbers": True, "consent_history": True}
+    assert found == {"phone_numbers": True, "consent_history": True, "messages": True}
 
 
 async def test_a_service_without_its_database_lives_and_is_not_ready(
@@ -166,6 +166,7 @@ async def test_a_projection_far_behind_is_not_ready(
     assert status == 503
     assert sorted(answer["reasons"]) == [
         "consent_history is 2 events behind",
+        "messages is 2 events behind",
         "phone_numbers is 2 events behind",
     ]
 

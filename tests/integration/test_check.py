@@ -121,6 +121,7 @@ async def test_a_sound_ledger_has_no_difference(
         "phone_numbers_v1": 3,
         "phone_number_senders_v1": 4,
         "consent_history_v1": 5,
+        "messages_v1": 0,
     }
     assert set(report.checkpoints.values()) == {8}
 

@@ -79,11 +79,11 @@ async def test_a_projection_stops_and_says_what_to_start(  # noqa: PLR0913
         f"position 2 holds version {version} of '{topic}', which this release does not "
         "know: release 7.8.9 does, start that or a newer one"
     )
-    assert await stopped(means, connection) == [(1, f"UnknownEvent: {said}")] * 2
+    assert await stopped(means, connection) == [(1, f"UnknownEvent: {said}")] * 3
     answer = await (await client.get("/readyz")).json()
     assert {*answer["reasons"]} == {
         f"{name} has stopped after 1: {said}"
-        for name in ("phone_numbers", "consent_history")
+        for name in ("phone_numbers", "consent_history", "messages")
     }
     assert {p["stoppedReason"] for p in answer["projections"]} == {
         f"UnknownEvent: {said}"
@@ -188,7 +188,7 @@ async def test_an_older_worker_does_not_say_that_a_newer_one_has_stopped(
     position = await append_unheard(connection, keyring, UNHEARD, {})
     newer = "UPDATE projections SET position = $1"
     await connection.execute(newer, position)
-    [projection, _] = PROJECTIONS
+    [projection, *_] = PROJECTIONS
     for before, reason in ((position, None), (position + 1, "why")):
         await say_stopped(means.pool, projection, "why", before=before)
         found = await connection.fetchval(

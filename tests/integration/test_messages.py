@@ -9,6 +9,7 @@ import pytest
 from api_steps import text
 from builders import ACCOUNT_SID, MASTERS, NUMBER, SENDER, entry, signal
 from conftest import Client, settings_for
+from message_steps import a_text, a_wish, status, taken
 
 from ledger.app import make_app
 from ledger.command_handler import CommandHandler, Receipt
@@ -22,10 +23,6 @@ from ledger.domain.events import (
 )
 from ledger.domain.ids import PhoneNumber, Position, SubjectId, Version
 from ledger.domain.messages import (
-    SendRequest,
-    SentReport,
-    StatusReport,
-    Text,
     block_signal,
     status_key,
 )
@@ -40,83 +37,12 @@ from ledger.store.postgres import PostgresEventStore
 OTHER: Final = PhoneNumber("+14155550101")
 
 
-def a_text(sid: str = "SM1", *, says: str | None = None, **more: Any) -> Text:
-    """An inbound text, which says ``in``, ``out`` or nothing."""
-    name = f"{ACCOUNT_SID}:{sid}"
-    evidence = {"Body": says or "Hello"}
-    given: dict[str, Any] = {
-        "key": f"twilio:{name}",
-        "name": name,
-        "phone_number": NUMBER,
-        "sender": SENDER,
-        "address": SENDER,
-        "sid": sid,
-        "evidence": evidence,
-    }
-    given["signal"] = says and signal(
-        key=given["key"],
-        status=says,
-        evidence=evidence,
-        phone_number=more.get("phone_number", NUMBER),
-    )
-    return Text(**(given | more))
-
-
-def a_wish(key: str = "send:1", **more: Any) -> SendRequest:
-    """Somebody wants to send a text."""
-    given: dict[str, Any] = {
-        "key": key,
-        "name": key,
-        "phone_number": NUMBER,
-        "sender": SENDER,
-        "address": SENDER,
-        "evidence": {"body": "Your order"},
-        "actor": "key:shop",
-    }
-    return SendRequest(**(given | more))
-
-
-def taken(name: str = "send:1", sid: str = "SM9", **more: Any) -> SentReport:
-    """Twilio has taken it."""
-    given: dict[str, Any] = {
-        "key": f"twilio:{ACCOUNT_SID}:{sid}",
-        "name": name,
-        "phone_number": NUMBER,
-        "sender": SENDER,
-        "address": SENDER,
-        "sid": sid,
-        "status": "queued",
-        "error_code": None,
-        "source": "api",
-        "actor": "key:shop",
-        "evidence": {"sid": sid, "body": "Your order"},
-    }
-    return SentReport(**(given | more))
-
-
 @pytest.fixture
 def log(
     handler: CommandHandler, store: PostgresEventStore, keyring: Keyring
 ) -> MessageLog:
     """The log of texts."""
     return MessageLog(handler, store, keyring)
-
-
-async def status(log: MessageLog, status: str, **more: Any) -> StatusReport:
-    """What became of the text that was asked for as ``send:1``."""
-    given: dict[str, Any] = {
-        "message_id": await log.message_id("send:1"),
-        "phone_number": NUMBER,
-        "status": status,
-        "error_code": None,
-        "source": "twilio.status",
-        "actor": "twilio",
-        "evidence": {"MessageStatus": status},
-        "sender": SENDER,
-        "address": SENDER,
-        "sid": "SM9",
-    }
-    return StatusReport(**(given | more))
 
 
 async def events_of(store: PostgresEventStore) -> list[LedgerEvent]:

@@ -357,11 +357,14 @@ def test_a_sound_ledger_is_said_to_be(run: Run) -> None:
         "events       2, positions 1 to 2",
         "subjects     1, 0 of them erased",
         "digests      1 of consent_history_v1",
+        "digests      1 of messages_v1",
         "digests      1 of phone_numbers_v1",
         "rows         2 in consent_history_v1",
+        "rows         0 in messages_v1",
         "rows         1 in phone_number_senders_v1",
         "rows         1 in phone_numbers_v1",
         "compared     consent_history_v1 at position 2",
+        "compared     messages_v1 at position 2",
         "compared     phone_numbers_v1 at position 2",
         "differences  0",
     ]
@@ -384,7 +387,7 @@ def test_a_ledger_that_was_changed_is_no_success(
     """Each difference is named by its subject, and the exit code is 1."""
     done = run("--all", "--check")
     assert done.exit_code == 1
-    assert done.stdout.splitlines()[9:] == [
+    assert done.stdout.splitlines()[12:] == [
         "differences  1",
         "  1 altered in phone_numbers_v1",
         f"phone_numbers_v1: altered: subject {in_place_of_out}",
@@ -392,7 +395,7 @@ def test_a_ledger_that_was_changed_is_no_success(
         "  events say status out",
     ]
     counted = run("--all", "--check", "--examples", "0").stdout.splitlines()
-    assert counted[9:] == [
+    assert counted[12:] == [
         "differences  1",
         "  1 altered in phone_numbers_v1",
         "and 1 more",

@@ -48,7 +48,7 @@ KEPT: Final = """
 """
 EMPTY: Final = """
     TRUNCATE phone_numbers_v1, phone_number_senders_v1, consent_history_v1,
-        projection_digests;
+        messages_v1, projection_digests;
     UPDATE projections SET position = 0
 """
 EVENT_COUNT: Final = 12
@@ -250,7 +250,7 @@ async def test_a_checkpoint_that_was_moved_is_found_either_way(
         moved = [d for d in (await verify()).examples if d.kind == "moved"]
         assert [(d.where["projection"], d.stored, d.expected) for d in moved] == [
             (name, {"position": position}, {"position": EVENT_COUNT})
-            for name in ("consent_history_v1", "phone_numbers_v1")
+            for name in ("consent_history_v1", "messages_v1", "phone_numbers_v1")
         ]
 
 

@@ -1,0 +1,2 @@
+-- Drops a version's table.
+DROP TABLE IF EXISTS messages_v1
