@@ -171,6 +171,10 @@ class Settings(BaseModel):
     """How long Twilio is asked to send one text, in seconds, with all tries; then it is
     left open whether it has it. Default: 30."""
 
+    sends_max: int = Field(100, alias="LEDGER_SENDS_MAX", ge=1, le=10_000)
+    """Most texts that are being sent in one web process, eight of them at Twilio at
+    once; more are answered 503 with Retry-After. Default: 100."""
+
     settle_seconds: float = Field(120.0, alias="LEDGER_SETTLE_SECONDS", gt=0, le=86_400)
     """After how many seconds Twilio is asked what became of a text of which it did not
     say whether it has it; at least twice LEDGER_SEND_SECONDS_MAX, so that nobody is

@@ -33,6 +33,7 @@ from ledger.store.statements import statement
 
 log = logging.getLogger(__name__)
 
+_FIND_NEXT: Final = statement("ledger.sending", "find_next_request")
 _READ_HEADS: Final = statement("ledger.sending", "read_heads_after")
 _READ_CHECKPOINT: Final = statement("ledger.sending", "read_checkpoint")
 _SAVE_CHECKPOINT: Final = statement("ledger.sending", "save_checkpoint")
@@ -130,6 +131,11 @@ class Follower:
             [(saved, self._now)] = await self._pool.fetch(_READ_CHECKPOINT)
         if self._position is None:
             self._position = Position(saved)
+        if not self._texts:
+            # While nothing is open nothing is read: there may be thousands a second.
+            with translated():
+                found = await self._pool.fetchval(_FIND_NEXT, self._position)
+            self._position = Position(found)
         while True:
             with translated():
                 rows = await self._pool.fetch(_READ_HEADS, self._position, _HEADS_MAX)

@@ -24,7 +24,12 @@ from ledger.domain.messages import (
     status_key,
 )
 from ledger.domain.signals import Evidence
-from ledger.errors import IdempotencyKeyReused, TwilioRefused, TwilioUnavailable
+from ledger.errors import (
+    IdempotencyKeyReused,
+    QueueFull,
+    TwilioRefused,
+    TwilioUnavailable,
+)
 from ledger.observations import count_arrival
 from ledger.sending.texts import RequestedText, read_texts
 from ledger.settings import Settings
@@ -83,6 +88,7 @@ class Sending:
         self._settings = settings
         self._pause = pause
         self._stack = AsyncExitStack()
+        self._under_way = 0
         self._account: TwilioAccount
 
     async def __aenter__(self) -> Self:
@@ -111,9 +117,19 @@ class Sending:
         Raises:
             NotAllowed: the person is out for that sender, or nothing is known.
             IdempotencyKeyReused: the key was used for another text.
-            StoreUnavailable, QueueFull: not recorded, or what Twilio said is not; safe
-                to send again with the same key, and with no other.
+            QueueFull: too many texts are being sent, or too much is waiting.
+            StoreUnavailable: not recorded, or what Twilio said is not. After either it
+                is safe to send again with the same key, and with no other.
         """
+        if self._under_way >= self._settings.sends_max:
+            raise QueueFull(f"{self._under_way} texts are being sent")
+        self._under_way += 1
+        try:
+            return await self._send(wish)
+        finally:
+            self._under_way -= 1
+
+    async def _send(self, wish: Wish) -> Sent:
         name = f"send:{wish.key or uuid.uuid4()}"
         message_id = (await self._keyring.identity()).message_id(name)
         request = self._request(wish, name)
@@ -264,8 +280,11 @@ def sent_report(  # noqa: PLR0913 - what a report has
 def _refuse_other(request: SendRequest, before: RequestedText) -> None:
     """A repeat must be of the same text, as far as that is still known.
 
-    Content that was destroyed is not compared, and neither is an erased number.
+    Content that was destroyed is not compared. A number that was erased is no more the
+    one that is asked for: it may be another's.
     """
+    if before.phone_number is None:
+        raise IdempotencyKeyReused("it asked for a text to a number that was erased")
     same = (before.sender, before.message.send_at) == (request.sender, request.send_at)
     if before.content is not None:
         same = same and _compared(before.content) == _compared(request.evidence)

@@ -23,7 +23,6 @@ from ledger.store.database import Connection, Pool, connect, translated
 from ledger.store.event_store import EventStore
 from ledger.store.keyring import Keyring
 from ledger.store.statements import statement
-from ledger.store.subscription import Doorbell
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +52,6 @@ class SendingWorker:
         self._keyring = keyring
         self._sending = sending
         self._settings = settings
-        self._bell = Doorbell(dsn, "ledger_events", poll_seconds=settings.poll_seconds)
         self._task: asyncio.Task[None] | None = None
         self._pause_seconds = settings.poll_seconds
 
@@ -101,8 +99,7 @@ class SendingWorker:
             with translated():
                 is_ours = await connection.fetchval(_LOCK)
             if is_ours:
-                async with self._bell:
-                    await self._settle(connection)
+                await self._settle(connection)
         finally:
             with contextlib.suppress(asyncpg.InterfaceError, OSError):
                 connection.terminate()
@@ -116,10 +113,10 @@ class SendingWorker:
             settle_seconds=self._settings.settle_seconds,
         )
         while not lock.is_closed():
-            count = self._bell.count
             await follower.run_once()
             self._pause_seconds = self._settings.poll_seconds
-            await self._bell.wait_after(count)
+            # Not woken by NOTIFY, which comes with every batch of texts.
+            await asyncio.sleep(self._settings.poll_seconds)
 
 
 def tools_of(

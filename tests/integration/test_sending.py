@@ -131,6 +131,20 @@ async def test_whoever_was_erased_while_out_gets_nothing(
     assert "decidedBy" not in await response.json()
 
 
+async def test_a_key_of_somebody_who_was_erased_is_used_up(
+    start: Start, account: Account
+) -> None:
+    """It is not known any more what it asked for; nothing is sent."""
+    client = await start(LEDGER_SEND_TO_UNKNOWN="true")
+    await record(client)
+    assert (await post(client, "order-1")).status == 201
+    where = f"/PhoneNumbers/{NUMBER}?reason=asked"
+    assert (await client.delete(where, headers=bearer())).status == 200
+    response = await post(client, "order-1")
+    assert (await response.json())["code"] == "idempotency_key_reused"
+    assert len(sent(account)) == 1
+
+
 async def test_the_same_key_is_the_same_text(
     shop: Client, account: Account, connection: Connection
 ) -> None:
@@ -253,6 +267,18 @@ async def test_a_sender_is_needed(start: Start) -> None:
     client = await start(LEDGER_SENDER="", LEDGER_SEND_TO_UNKNOWN="true")
     assert (await post(client)).status == 422
     assert (await post(client, **{"from": SENDER})).status == 201
+
+
+async def test_more_than_can_be_sent_is_refused(
+    start: Start, standin: StandIn, connection: Connection
+) -> None:
+    """503, and nothing is recorded of it; the next is sent once there is room."""
+    client = await start(LEDGER_SENDS_MAX="1", LEDGER_SEND_TO_UNKNOWN="true")
+    standin.fail(faults.slow)
+    answers = await asyncio.gather(*(post(client) for _ in range(3)))
+    assert sorted(answer.status for answer in answers) == [202, 503, 503]
+    assert await kinds(connection) == ["MessageRequested"]
+    assert (await post(client)).status == 201
 
 
 async def test_a_stop_that_comes_first_wins(
