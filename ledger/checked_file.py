@@ -22,6 +22,7 @@ ADDED: Final = (
     "consentSince",
     "consentNumber",
     "consentError",
+    "consentErased",
 )
 RECEIPT_ADDED: Final = ("consentReceipt", "consentSalt")
 _SALT_COLUMNS: Final = ("salt", RECEIPT_ADDED[1])

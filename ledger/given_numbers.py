@@ -21,14 +21,15 @@ _NATIONAL_DIGITS_MIN: Final = 7
 
 
 def check_region(region: str) -> str:
-    """The region, if there is such a one.
+    """The region in capital letters, if there is such a one.
 
     Raises:
         UnknownRegion: it is none of ISO 3166's that has a numbering plan.
     """
-    if region not in phonenumbers.SUPPORTED_REGIONS:
-        raise UnknownRegion("use two capital letters, such as US or GB")
-    return region
+    capitals = region.upper()
+    if not region.isascii() or capitals not in phonenumbers.SUPPORTED_REGIONS:
+        raise UnknownRegion("use two letters, such as US or GB")
+    return capitals
 
 
 def understood(given: str, region: str | None) -> PhoneNumber | None:

@@ -22,6 +22,7 @@ _RFC_3339: Final = re.compile(
 _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 _ZONE: Final = re.compile(r"[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*", re.ASCII)
 _OF_THIS_MACHINE: Final = frozenset({"localtime", "posixrules", "Factory"})
+_LAST: Final = datetime.max.replace(tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
 
@@ -43,11 +44,11 @@ def parse_moment(text: str, zone: tzinfo = UTC) -> datetime:
     Raises:
         InvalidMoment: there is no such time or day, or the time has no offset.
     """
-    with suppress(ValueError, OverflowError):
+    with suppress(ValueError):
         if _RFC_3339.fullmatch(text):
             # In a query, a plus sign that was not sent as %2B has become a space.
             written = text[:10] + text[10:].upper().replace(" ", "+")
-            return datetime.fromisoformat(written).astimezone(UTC)
+            return _in_utc(datetime.fromisoformat(written))
         if _DATE.fullmatch(text):
             return _end_of(date.fromisoformat(text), zone)
     raise InvalidMoment(
@@ -67,6 +68,31 @@ def check_past(at: datetime, now: datetime) -> None:
 
 
 def _end_of(day: date, zone: tzinfo) -> datetime:
-    """The last microsecond of a day, which may have 23 hours or 25."""
-    following = datetime.combine(day + timedelta(days=1), time.min, zone)
-    return following.astimezone(UTC) - _MICROSECOND
+    """The last microsecond of a day, which may have 23 hours or 25.
+
+    Raises:
+        ValueError: the zone has no such day: it went from the one before to the next.
+    """
+    if day == date.max:
+        return _LAST
+    begins, ends = (
+        _in_utc(datetime.combine(each, time.min, zone))
+        for each in (day, day + timedelta(days=1))
+    )
+    if begins == ends:
+        raise ValueError(day)
+    return ends - _MICROSECOND
+
+
+def _in_utc(at: datetime) -> datetime:
+    """The instant, or the last there is: what is later is in the future all the same.
+
+    Raises:
+        ValueError: it is before the first there is.
+    """
+    try:
+        return at.astimezone(UTC)
+    except OverflowError:
+        if at.year == 1:
+            raise ValueError(at) from None
+        return _LAST

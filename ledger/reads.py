@@ -13,6 +13,14 @@ log = logging.getLogger(__name__)
 log.setLevel(logging.INFO)
 
 
+def record_begun(reader: str, route: str, **what: int) -> None:
+    """Log that ``reader`` begins to read by ``route``.
+
+    For what takes long: should it be killed, nobody says how much was read.
+    """
+    log.info("read_begun", extra={"reader": reader, "route": route, **what})
+
+
 def record_read(reader: str, route: str, count: int, **what: UUID | int) -> None:
     """Log that ``reader`` was shown ``count`` events by ``route``.
 

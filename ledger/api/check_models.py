@@ -35,7 +35,7 @@ class CheckInput(Shape):
     """Answer only once this position has been reached, or refuse with 503."""
     record: bool = False
     """Whether to keep a receipt: evidence of what was asked and answered."""
-    region: Annotated[str, Field(pattern="^[A-Z]{2}$")] | None = None
+    region: Annotated[str, Field(pattern="^[A-Za-z]{2}$")] | None = None
     """ISO 3166: where numbers without a plus are national numbers of. Without it they
     are no numbers."""
 

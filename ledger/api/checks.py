@@ -33,6 +33,7 @@ _COLUMNS: Final = (
     "position",
     "since",
     "error",
+    "erased",
     "readPosition",
 )
 _RECEIPT_COLUMNS: Final = ("receipt", "salt")

@@ -290,6 +290,7 @@ def _cells(result: Result) -> Sequence[object]:
         since and since.isoformat().replace("+00:00", "Z"),
         result["phoneNumber"],
         result.get("error"),
+        "true" if result.get("erased") else None,
     )
 
 

@@ -18,7 +18,7 @@ from ledger.export.export import Export
 from ledger.export.work import Manifest, Work
 from ledger.logs import configure_logging
 from ledger.progress import shown_progress
-from ledger.reads import record_read
+from ledger.reads import record_begun, record_read
 from ledger.subject_export import SubjectExport, export_subject
 
 export_app = typer.Typer()
@@ -91,6 +91,8 @@ def _export_events(asked: Asked, work: Work) -> Manifest:
         making = Export(ledger.store, ledger.keyring, asked, work)
         await making.begin(datetime.now(UTC))
         left, known = making.span, making.progress.count
+        if left.count:
+            record_begun(actor(), _ROUTE, after=left.after, until=left.until)
         try:
             with shown_progress("events", left.count) as advance:
                 return await making.run(advance)

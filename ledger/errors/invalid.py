@@ -64,7 +64,7 @@ class NoNumberColumn(InvalidRequest):
 
 
 class UnknownRegion(InvalidRequest):
-    """A region is two capital letters of ISO 3166, of one that has phone numbers."""
+    """A region is two letters of ISO 3166, of one that has phone numbers."""
 
     code = "unknown_region"
 

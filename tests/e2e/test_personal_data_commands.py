@@ -128,9 +128,11 @@ async def test_events_go_to_a_file_and_the_account_is_logged(
         0,
         f"1 events in {path}, {path}.manifest.json\n",
     )
-    [logged] = [json.loads(x) for x in done.stderr.splitlines() if x.startswith("{")]
-    assert (logged["event"], logged["reader"]) == ("read", f"cli:{getpass.getuser()}")
-    assert (logged["count"], logged["after"], logged["until"]) == (1, 0, 1)
+    lines = [json.loads(x) for x in done.stderr.splitlines() if x.startswith("{")]
+    assert [line["event"] for line in lines] == ["read_begun", "read"]
+    assert {line["reader"] for line in lines} == {f"cli:{getpass.getuser()}"}
+    assert [(line["after"], line["until"]) for line in lines] == [(0, 1), (0, 1)]
+    assert lines[1]["count"] == 1
     assert "events: 1 of 1" in done.stderr
     assert NUMBER[1:] not in done.stderr
     assert NUMBER in path.read_text()

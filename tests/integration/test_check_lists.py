@@ -137,7 +137,7 @@ async def test_a_region_tells_what_a_national_number_means(
     await handler.handle(signal())
     await catch_up()
     given = ("4155550100", "(415) 555-0100", NUMBER)
-    american = await answered(client, *given, region="US")
+    american = await answered(client, *given, region="us")
     assert [one["status"] for one in american["results"]] == ["out"] * 3
     british = await answered(client, *given, region="GB")
     assert [one["status"] for one in british["results"]] == [None, None, "out"]
@@ -277,7 +277,7 @@ REFUSED: list[tuple[object, tuple[int, str]]] = [
     ({"phoneNumbers": [], "sender": ""}, (400, "invalid_request")),
     ({"phoneNumbers": [], "record": "true"}, (400, "invalid_request")),
     ({"phoneNumbers": [], "minPosition": -1}, (400, "invalid_request")),
-    ({"phoneNumbers": [], "region": "us"}, (400, "invalid_request")),
+    ({"phoneNumbers": [], "region": "usa"}, (400, "invalid_request")),
     ({"phoneNumbers": [], "region": "XX"}, (400, "unknown_region")),
     ({"phoneNumbers": [], "asOf": "2026-02-30"}, (400, "invalid_moment")),
     ({"phoneNumbers": [], "asOf": "2999-01-01"}, (400, "future_moment")),

@@ -43,8 +43,13 @@ def test_a_number_is_understood_or_it_is_none(
     assert understood(given, region) == number
 
 
-@pytest.mark.parametrize("region", ["us", "XX", "USA", "", "001"])
+@pytest.mark.parametrize("region", ["XX", "USA", "", "001", "\xdf"])
 def test_a_region_must_have_a_numbering_plan(region: str) -> None:
     """Else no national number could be told from none."""
     with pytest.raises(UnknownRegion):
         check_region(region)
+
+
+def test_a_region_may_be_written_in_small_letters() -> None:
+    """It is kept in capitals."""
+    assert check_region("us") == "US"

@@ -38,7 +38,6 @@ def test_a_moment_is_a_day_or_a_time_with_an_offset(text: str, expected: str) ->
         "2026-02-30",
         "2026-13-01",
         "0000-01-01",
-        "9999-12-31",
         "2026-03-01T12:00:00",
         "2026-03-01T12:00Z",
         "2026-03-01T24:00:00Z",
@@ -93,6 +92,23 @@ def test_a_zone_that_there_is_not_is_refused(name: str) -> None:
     """A name is looked up, and is never a path."""
     with pytest.raises(UnknownTimeZone):
         parse_zone(name)
+
+
+def test_a_day_that_its_zone_skipped_is_refused() -> None:
+    """Samoa went from the 29th to the 31st; elsewhere it was a day like any other."""
+    apia = parse_zone("Pacific/Apia")
+    with pytest.raises(InvalidMoment):
+        parse_moment("2011-12-30", apia)
+    days = [parse_moment(f"2011-12-{day}", apia) for day in (29, 31)]
+    assert days[1] - days[0] == timedelta(days=1)
+    assert parse_moment("2011-12-30").day == 30
+
+
+@pytest.mark.parametrize("text", ["9999-12-31", "9999-12-31T23:59:59-05:00"])
+def test_the_end_of_the_calendar_is_in_the_future(text: str) -> None:
+    """Also where UTC has it a day later, which no calendar here has."""
+    with pytest.raises(FutureMoment):
+        check_past(parse_moment(text, NEW_YORK), datetime(2026, 3, 1, tzinfo=UTC))
 
 
 def test_now_is_not_in_the_future() -> None:
