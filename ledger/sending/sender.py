@@ -188,10 +188,9 @@ class Sending:
             await self._record_sent(name, wish, shown)
 
     def _outgoing(self, message_id: MessageId, wish: Wish) -> OutgoingText:
-        callback = None
-        if self._settings.public_url is not None:
-            where = f"{self._settings.signed_url}{STATUS_PATH}"
-            callback = f"{where}?message={message_id}"
+        callback = status_callback(self._settings)
+        if callback is not None:
+            callback = f"{callback}?message={message_id}"
         return OutgoingText(
             to=wish.to,
             sender=wish.sender,
@@ -239,6 +238,13 @@ class Sending:
 
     async def _read(self, message_id: MessageId) -> RequestedText:
         return (await read_texts(self._store, self._keyring, [message_id]))[message_id]
+
+
+def status_callback(settings: Settings) -> str | None:
+    """Where Twilio reports what becomes of a text; None where it could not reach us."""
+    if settings.public_url is None:
+        return None
+    return f"{settings.signed_url}{STATUS_PATH}"
 
 
 def sent_report(  # noqa: PLR0913 - what a report has

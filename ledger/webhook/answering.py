@@ -29,6 +29,7 @@ from ledger.domain.replies import (
 )
 from ledger.generations import person_now
 from ledger.observations import count_answer
+from ledger.sending.sender import status_callback
 from ledger.settings import Settings
 from ledger.store.event_store import EventStore
 from ledger.store.keyring import Keyring
@@ -82,6 +83,7 @@ class Answering:
     ) -> None:
         self._texts = settings.reply_texts()
         self._seconds_max = settings.answer_seconds_max
+        self._callback = status_callback(settings)
         self._vocabulary = vocabulary
         self._store = store
         self._keyring = keyring
@@ -107,7 +109,7 @@ class Answering:
             # The text is durable: whatever is wrong with its answer, it has one.
             log.exception("answer_failed")
             count_answer(self._at_fault(text), "failed")
-        return None if found is None else twiml(found)
+        return None if found is None else twiml(found, self._callback)
 
     async def _reply(self, text: _Text) -> str | None:
         """The handler's, else the one that is set; None where neither may be."""
@@ -177,12 +179,15 @@ class Answering:
         )
 
 
-def twiml(reply: str) -> bytes:
-    """A document that has Twilio text ``reply`` to whoever has texted."""
+def twiml(reply: str, callback: str | None) -> bytes:
+    """A document that has Twilio text ``reply`` to whoever has texted.
+
+    ``callback`` is where it says what becomes of the reply, which is a text as well.
+    """
     document = MessagingResponse()
-    document.message(_NOT_XML.sub("\N{REPLACEMENT CHARACTER}", reply))
-    written: str = document.to_xml()
-    return written.encode()
+    written = _NOT_XML.sub("\N{REPLACEMENT CHARACTER}", reply)
+    document.message(written, status_callback=callback)
+    return str(document.to_xml()).encode()
 
 
 def _checked(given: object) -> str | None:

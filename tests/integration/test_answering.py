@@ -6,7 +6,7 @@ from typing import Final
 import on_message_handlers
 import psycopg
 import pytest
-from builders import NUMBER, PATH, SENDER, signed, text_form
+from builders import NUMBER, PATH, PUBLIC_URL, SENDER, signed, text_form
 from conftest import Client, settings_for
 from on_message_handlers import received
 
@@ -53,8 +53,10 @@ async def answer(client: Client, body: str, **more: str) -> str:
     text = await response.text()
     if text == EMPTY:
         return ""
-    head, tail = "<Response><Message>", "</Message></Response>"
-    return text.partition(head)[2].removesuffix(tail)
+    callback = f"{PUBLIC_URL}/twilio/message-status"
+    head = f'<Response><Message statusCallback="{callback}">'
+    assert head in text
+    return text.partition(head)[2].removesuffix("</Message></Response>")
 
 
 async def count(connection: Connection) -> int:

@@ -5,15 +5,19 @@ goes out at most, and in the end the ledger says whether it did.
 """
 
 import asyncio
+import json
+import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from pathlib import Path
 from typing import Final
 
 import pytest
 from api_steps import record, text
 from builders import NUMBER, SENDER, bearer
 from conftest import Client, Pauses, eventually, settings_for
+from e2e.processes import command_line, environment_for
 from sending_steps import (
     SERVICE,
     TEMPLATE,
@@ -361,6 +365,31 @@ async def test_wrong_credentials_leave_it_open(
     assert follows.open == Open(unsettled=1, scheduled=0)
     account.tokens = tokens
     assert await follows.run_once(at_once=True) == {"sent": 1}
+
+
+async def test_a_timer_may_see_to_it(
+    shop: Client, standin: StandIn, dsn: str, tmp_path: Path
+) -> None:
+    """``settle`` says what it has found, and by its exit code if anything is open."""
+    standin.fail(faults.gone, done=True)
+    await post(shop)
+    await post_scheduled(shop)
+    await text(shop, "STOP", MessagingServiceSid=SERVICE)
+    environment = environment_for(tmp_path, 0) | sending_settings(standin)
+    environment |= {"DATABASE_URL": dsn}
+
+    async def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return await asyncio.to_thread(command_line, environment, *arguments)
+
+    status = await run("status", "--json")
+    assert json.loads(status.stdout)["messages_unsettled"] == 1
+    early = await run("settle", "--json")
+    assert early.returncode == 1
+    found = json.loads(early.stdout)
+    assert (found["canceled"], found["unsettled"], found["scheduled"]) == (1, 1, 0)
+    late = await run("settle", "--at-once")
+    assert (late.returncode, late.stderr) == (0, "")
+    assert "1 were sent" in late.stdout
 
 
 async def test_a_service_sees_to_it_by_itself(start: Start, account: Account) -> None:
