@@ -102,9 +102,13 @@ async def _finish_all(
     rest = [_finish(held, target, work) for target, held in targets.items()]
     ended = await asyncio.gather(*rest, return_exceptions=True)
     failed = [one for one in ended if isinstance(one, BaseException)]
+    blocked = [one for one in failed if isinstance(one, RebuildBlocked)]
     # A refusal is told last: it may wait for an operator, and what is broken may not.
-    for error in sorted(failed, key=lambda one: isinstance(one, RebuildBlocked)):
-        raise error
+    for error in failed:
+        if error not in blocked:
+            raise error
+    if blocked:
+        raise RebuildBlocked("; ".join(map(str, blocked)))
     return [one for one in ended if not isinstance(one, BaseException)]
 
 

@@ -117,7 +117,7 @@ async def switch(
         compared = await compare(connection, target, means)
         told(target, compared)
         if compared.risks and approval.accepted != compared.report_id:
-            raise RebuildBlocked(blocked_by(compared))
+            raise RebuildBlocked(f"{target.live.name}, {blocked_by(compared)}")
         with uncancelled():
             async with connection.transaction():
                 if await _hold(connection, target, compared, means):

@@ -6,7 +6,7 @@ from typing import Final
 import pytest
 from builders import SENDER, signal
 from conftest import CatchUp
-from rebuild_steps import Steps, built, rebuilt
+from rebuild_steps import Seen, Steps, built, rebuilt, work_of
 
 from ledger.command_handler import CommandHandler
 from ledger.domain.events import ProjectionSwitched
@@ -15,6 +15,7 @@ from ledger.errors import RebuildBlocked, RebuildStuck
 from ledger.store.database import Connection
 from projections import switching
 from projections.rebuild import made
+from projections.rebuilding import rebuild
 from projections.switching import Approval, Comparison, compare, go_back
 from projections.worker import Means, Worker
 
@@ -277,6 +278,24 @@ async def test_going_back_is_held_to_the_same(
     with pytest.raises(RebuildBlocked):
         await back(None)
     await back(seen[-1].report_id)
+
+
+async def test_of_several_each_that_is_refused_is_named(
+    dsn: str, means: Means, connection: Connection
+) -> None:
+    """With its own report: one may be accepted and the other not."""
+    names = ("phone_numbers", "consent_history")
+    for name in names:
+        async with built(dsn, means, name):
+            pass
+    await connection.execute("UPDATE phone_numbers_v1 SET status = 'out'")
+    await connection.execute("UPDATE consent_history_v1 SET status = 'out'")
+    seen = Seen()
+    with pytest.raises(RebuildBlocked) as refused:
+        await rebuild(names, work_of(dsn, means, seen))
+    reports = [compared.report_id for compared in seen.compared]
+    assert len(reports) == len(names)
+    assert all(told in str(refused.value) for told in (*names, *reports))
 
 
 async def test_what_takes_no_more_events_is_named(
