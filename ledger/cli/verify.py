@@ -7,11 +7,12 @@ import gc
 from collections.abc import Collection, Iterable, Iterator
 from typing import Annotated, Any
 
+import asyncpg
 import orjson
 import typer
 
 from ledger.cli.setup import AsJson, Ledger, with_ledger
-from ledger.errors import InvalidRequest, NotFound
+from ledger.errors import InvalidRequest, NotFound, TryAgain
 from ledger.garbage import GARBAGE_MIN
 from ledger.progress import shown_progress
 from projections.check import Check
@@ -64,6 +65,7 @@ def check_and_tell(
 
     Raises:
         InvalidRequest: there are no such positions.
+        TryAgain: a version went away that was being compared.
         StoreUnavailable: the database cannot be read now.
     """
 
@@ -77,10 +79,13 @@ def check_and_tell(
                 f"there is no event at positions {report.part.first} to "
                 f"{last or report.position}; the ledger is at {report.position}"
             )
-        with shown_progress("digests of events", report.part.events) as advance:
-            await check.digests(report, advance)
-        with shown_progress("events", report.part.events) as advance:
-            await check.rows(report, advance)
+        try:
+            with shown_progress("digests of events", report.part.events) as advance:
+                await check.digests(report, advance)
+            with shown_progress("events", report.part.events) as advance:
+                await check.rows(report, advance)
+        except asyncpg.UndefinedTableError as error:
+            raise TryAgain("a version was dropped meanwhile") from error
         return report
 
     gc.set_threshold(GARBAGE_MIN)
