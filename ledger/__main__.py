@@ -22,6 +22,7 @@ from ledger.cli.export import export_app
 from ledger.cli.imports import imports_app
 from ledger.cli.keys import keys_app
 from ledger.cli.people import people_app
+from ledger.cli.push import push_app
 from ledger.cli.rebuild import rebuild_app
 from ledger.cli.reconcile import reconcile_app
 from ledger.cli.replay import replay_app
@@ -58,6 +59,7 @@ app.add_typer(check_app)
 app.add_typer(people_app)
 app.add_typer(retention_app)
 app.add_typer(export_app)
+app.add_typer(push_app)
 app.add_typer(replay_app)
 app.add_typer(reconcile_app)
 app.add_typer(verify_app)

@@ -27,7 +27,8 @@ GRANT SELECT ON erased_subjects, api_keys, schema_migrations, projections,
     projection_pointers, rebuilds, rebuilt_slices TO ledger_web;
 
 -- An operator's commands note how far they have come with Twilio.
-GRANT SELECT, INSERT, UPDATE, DELETE ON twilio_walks TO ledger_web;
+GRANT SELECT, INSERT, UPDATE, DELETE ON twilio_walks, consent_pushes, pushed_consents
+    TO ledger_web;
 
 -- One of them sees to what sending has left open.
 GRANT SELECT, UPDATE ON sending_checkpoint TO ledger_web;

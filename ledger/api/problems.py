@@ -41,6 +41,7 @@ STATUS: Final[dict[type[errors.LedgerError], int]] = {
     errors.AlreadyExists: 409,
     errors.OnHold: 409,
     errors.NotAllowed: 409,
+    errors.PushRunning: 409,
     errors.RebuildRunning: 409,
     errors.RebuildBlocked: 409,
     errors.RebuildCancelled: 409,

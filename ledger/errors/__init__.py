@@ -35,6 +35,7 @@
     │   ├── NotAllowed
     │   ├── MessageFailed
     │   ├── IdempotencyKeyReused
+    │   ├── PushRunning
     │   ├── RebuildRunning
     │   ├── RebuildBlocked
     │   ├── RebuildCancelled
@@ -131,6 +132,7 @@ from ledger.errors.refused import (
     NotFound,
     OnHold,
     PreconditionFailed,
+    PushRunning,
     RebuildBlocked,
     RebuildCancelled,
     RebuildRunning,
@@ -188,6 +190,7 @@ __all__ = [
     "OnHold",
     "PositionMissing",
     "PreconditionFailed",
+    "PushRunning",
     "QueueFull",
     "RebuildBlocked",
     "RebuildCancelled",

@@ -82,6 +82,12 @@ class IdempotencyKeyReused(RequestRefused):
     code = "idempotency_key_reused"
 
 
+class PushRunning(RequestRefused):
+    """Another process tells Twilio what people say."""
+
+    code = "push_running"
+
+
 class RebuildRunning(RequestRefused):
     """Another process rebuilds this projection."""
 

@@ -7,3 +7,25 @@ CREATE TABLE twilio_walks (
     next_day date NOT NULL,
     PRIMARY KEY (account_sid, asked)
 );
+
+-- How far the ledger's state was pushed to Twilio's Consent API, which cannot be read.
+CREATE TABLE consent_pushes (
+    account_sid text PRIMARY KEY,
+    position bigint NOT NULL,
+    senders text[] NOT NULL
+);
+
+-- What Twilio was told last of a person and a sender, by the deciding event's version; or
+-- that it would not take it, by Twilio's code: that is tried again.
+CREATE TABLE pushed_consents (
+    account_sid text NOT NULL,
+    subject_id uuid NOT NULL,
+    sender text NOT NULL,
+    status text NOT NULL CHECK (status IN ('in', 'out')),
+    version bigint NOT NULL,
+    error_code integer,
+    pushed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (account_sid, subject_id, sender)
+);
+CREATE INDEX pushed_consents_that_failed ON pushed_consents (account_sid)
+    WHERE error_code IS NOT NULL;

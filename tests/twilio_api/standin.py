@@ -15,7 +15,7 @@ from typing import Final, NamedTuple, Self
 
 from aiohttp import web
 from builders import ACCOUNT_SID, AUTH_TOKEN, PUBLIC_URL
-from twilio_api import deactivations, messages, receivers
+from twilio_api import consents, deactivations, messages, receivers
 from twilio_api.deactivations import ACCOUNTS, FILES
 from twilio_api.documents import ACCOUNT, FIELDS, Account, account_of, error
 from twilio_api.faults import Fault
@@ -26,6 +26,7 @@ RESOURCES: Final[Sequence[Callable[[], Iterable[web.RouteDef]]]] = (
     receivers.routes,
     messages.routes,
     deactivations.routes,
+    consents.routes,
 )
 """What the stand-in has, besides accounts."""
 

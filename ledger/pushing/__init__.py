@@ -1,0 +1,1 @@
+"""Telling Twilio: what people say now, for its Consent API, which cannot be read."""
