@@ -20,6 +20,8 @@ from ledger.api.health import HealthApi
 from ledger.api.history import HistoryApi
 from ledger.api.keys import Keys
 from ledger.api.lists import Lists
+from ledger.api.message_reader import MessageReader
+from ledger.api.messages import MessagesApi
 from ledger.api.openapi import OpenApi
 from ledger.api.past import PastReader
 from ledger.api.past_list import PastLists
@@ -36,6 +38,7 @@ from ledger.erasure import Erasures
 from ledger.everyday import EVERYDAY, Everyday
 from ledger.garbage import collecting_seldom
 from ledger.master_key import load_master_keys
+from ledger.message_log import MessageLog
 from ledger.observations import count_gathered
 from ledger.sending.sender import Sending
 from ledger.sending.worker import SendingWorker
@@ -47,6 +50,7 @@ from ledger.store.subscription import Doorbell
 from ledger.webhook.answering import Answering
 from ledger.webhook.routes import Webhook
 from ledger.webhook.signature import SignatureChecker
+from ledger.webhook.status import StatusWebhook
 
 
 async def make_app(dsn: str, settings: Settings) -> web.Application:
@@ -95,11 +99,16 @@ async def make_app(dsn: str, settings: Settings) -> web.Application:
     app.cleanup_ctx.append(running)
     # Before aiohttp waits for open requests: a stream has no end of its own.
     app.on_shutdown.append(streams.stop)
-    webhook = _webhook(settings, handler, store, keyring)
+    checker = SignatureChecker(settings.signed_url, settings.twilio_tokens())
+    webhook = _webhook(settings, checker, handler, store, keyring)
+    messages = MessageLog(handler, store, keyring)
+    texts = MessageReader(serving, messages, list(settings.twilio_tokens()))
     everyday = [*webhook.everyday(), *EverydayNumber(keys, read_model).everyday()]
     app[EVERYDAY] = Everyday(everyday, settings.body_bytes_max)
     for resource in (
         webhook,
+        StatusWebhook(checker, messages),
+        MessagesApi(keys, texts, read_model, store, keyring),
         PhoneNumbersApi(keys, read_model, past, feed),
         HistoryApi(keys, read_model, store, keyring),
         PhoneNumberListApi(keys, lists, PastLists(serving, past), feed),
@@ -118,6 +127,7 @@ async def make_app(dsn: str, settings: Settings) -> web.Application:
 
 def _webhook(
     settings: Settings,
+    checker: SignatureChecker,
     handler: CommandHandler,
     store: PostgresEventStore,
     keyring: Keyring,
@@ -127,7 +137,7 @@ def _webhook(
     if settings.answers_texts:
         answering = Answering(settings, vocabulary, store, keyring)
     return Webhook(
-        SignatureChecker(settings.signed_url, settings.twilio_tokens()),
+        checker,
         vocabulary,
         handler,
         answering,

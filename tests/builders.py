@@ -72,7 +72,7 @@ def signed(
 def signal(**more: Any) -> Signal:
     """A STOP by text to ``SENDER``; a new key each time."""
     given: dict[str, Any] = {
-        "key": f"twilio:{ACCOUNT_SID}:SM{next(_numbers)}",
+        "key": f"twilio:{ACCOUNT_SID}:SM-{next(_numbers)}",
         "phone_number": NUMBER,
         "sender": SENDER,
         "status": "out",

@@ -91,7 +91,7 @@ def parse_text(parameters: Parameters, vocabulary: Vocabulary) -> Text:
     phone_number = canonical_number(address)
     to = _address(fields, "To")
     sender = _named(_address(fields, "MessagingServiceSid") or to, address)
-    evidence = _evidence(parameters, fields, address)
+    evidence = evidence_of(parameters, fields, address)
     signal = None
     if meaning.meaning in ("out", "in") and meaning.matched_by is not None:
         signal = Signal(
@@ -148,7 +148,7 @@ def _address(fields: Mapping[str, str], name: str) -> str:
     return value
 
 
-def _evidence(
+def evidence_of(
     parameters: Parameters, fields: Mapping[str, str], address: str
 ) -> dict[str, object]:
     """Every parameter as it was signed; a repeated one as a list."""

@@ -8,22 +8,22 @@ import logging
 import re
 from typing import Final
 
-from aiohttp import hdrs, web
+from aiohttp import web
 
 from ledger.command_handler import NOTHING_TO_DO, CommandHandler, Receipt
 from ledger.domain.classify import Vocabulary
 from ledger.domain.messages import Arrival
-from ledger.errors import InvalidSignature, UnsupportedMediaType, UnusableText
+from ledger.errors import UnusableText
 from ledger.everyday import Answer, Plain, Reply, Route
 from ledger.observations import count_arrival
 from ledger.webhook.answering import Answering
-from ledger.webhook.parse import first, parse_form, parse_json, parse_text
-from ledger.webhook.signature import Parameters, SignatureChecker, check_body_hash
+from ledger.webhook.parse import first, parse_form, parse_text
+from ledger.webhook.signature import SignatureChecker
+from ledger.webhook.verified import SIGNATURE_HEADER, verified
 
 log = logging.getLogger(__name__)
 
 PATHS = ("/optInStatus", "/twilio/incoming-message")
-SIGNATURE_HEADER = "X-Twilio-Signature"
 
 # "Receive and send nothing": a text/plain answer would be texted to the person
 # (https://www.twilio.com/docs/messaging/twiml).
@@ -109,7 +109,7 @@ class Webhook:
             UnusableText: it is Twilio's, and names no person or message.
             StoreUnavailable, QueueFull: not durable; Twilio may try again.
         """
-        parameters = await self._verified(request)
+        parameters = await verified(self._checker, request)
         try:
             text = parse_text(parameters, self._vocabulary)
         except UnusableText as error:
@@ -132,30 +132,6 @@ class Webhook:
         return web.Response(
             body=twiml or _EMPTY_TWIML, content_type="text/xml", charset="utf-8"
         )
-
-    async def _verified(self, request: web.Request) -> Parameters:
-        """The request's parameters, once its signature is known to be Twilio's."""
-        signature = request.headers.get(SIGNATURE_HEADER)
-        if signature is None:
-            raise InvalidSignature(f"{SIGNATURE_HEADER} is missing")
-        body = await request.read()
-        signed: Parameters = ()
-        if request.method != hdrs.METH_POST:
-            parameters = parse_form(request.rel_url.raw_query_string)
-        elif request.content_type == "application/x-www-form-urlencoded":
-            signed = parameters = parse_form(body)
-        elif request.content_type == "application/json":
-            check_body_hash(request.raw_path, body)
-            parameters = parse_json(body)
-        else:
-            raise UnsupportedMediaType(f"{request.content_type} is not read here")
-        self._checker.check(
-            account_sid=first(parameters, "AccountSid"),
-            raw_path=request.raw_path,
-            parameters=signed,
-            signature=signature,
-        )
-        return parameters
 
 
 class _Acknowledgement:

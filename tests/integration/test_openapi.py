@@ -16,7 +16,7 @@ from schemathesis.specs.openapi.definitions import OPENAPI_31_VALIDATOR
 
 import ledger.api
 from ledger import errors
-from ledger.api import check_models, models, sending_models
+from ledger.api import check_models, message_models, models, sending_models
 from ledger.api.openapi import document
 from ledger.api.operations.operation import Operation
 from ledger.api.operations.table import OPERATIONS
@@ -107,6 +107,7 @@ def test_keys_are_asked_for_everywhere_but_for_twilio_and_operators(
     assert free == {
         "/optInStatus",
         "/twilio/incoming-message",
+        "/twilio/message-status",
         "/healthz",
         "/readyz",
         "/metrics",
@@ -157,7 +158,7 @@ def test_every_model_is_used(described: Document) -> None:
     """Each shape of a request or an answer is in the document, and no other is."""
     shapes = {
         name
-        for module in (models, check_models, sending_models)
+        for module in (models, check_models, message_models, sending_models)
         for name, kind in vars(module).items()
         if isinstance(kind, type) and issubclass(kind, models.Shape)
     }

@@ -6,6 +6,7 @@ from ledger.api.operations.checks import CHECKING
 from ledger.api.operations.erasures import ERASING
 from ledger.api.operations.events import REPLAYING
 from ledger.api.operations.lists import LISTING
+from ledger.api.operations.messages import MESSAGES
 from ledger.api.operations.numbers import READING, WRITING
 from ledger.api.operations.operation import Operation
 from ledger.api.operations.sending import SENDING
@@ -19,6 +20,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     *ERASING,
     *REPLAYING,
     *CHECKING,
+    *MESSAGES,
     *SENDING,
     *WEBHOOK,
     *SERVICE,

@@ -112,7 +112,54 @@ def _webhook(path: str, suffix: str) -> tuple[Operation, Operation]:
     )
 
 
+_STATUS_FIELDS: Final[dict[str, str]] = {
+    "AccountSid": "Whose auth token made the signature.",
+    "MessageSid": "Names the text.",
+    "MessageStatus": "What became of it; each counts once for a text.",
+    "To": "To whom it goes: the person.",
+    "From": "From which of our addresses.",
+    "MessagingServiceSid": "The sender, where there is one.",
+    "ErrorCode": "Why it failed; 21610 makes the number `out` for the sender.",
+}
+_STATUS: Final[Schema] = {
+    "type": "object",
+    "description": "A status callback, as Twilio sends it; every field is kept.",
+    "properties": {
+        name: {"type": "string", "description": text}
+        for name, text in _STATUS_FIELDS.items()
+    },
+    "required": ["AccountSid", "MessageSid", "MessageStatus", "To"],
+    "additionalProperties": {"type": "string"},
+}
+
 WEBHOOK: Final = (
     *_webhook("/optInStatus", ""),
     *_webhook("/twilio/incoming-message", "Alias"),
+    Operation(
+        method="post",
+        path="/twilio/message-status",
+        name="receiveStatus",
+        tag="Twilio",
+        summary="Twilio's status callback",
+        description="Answered only once it is durable. Any order, any number of "
+        "times; of texts that were sent elsewhere, too.",
+        roles=None,
+        parameters=(
+            _SIGNATURE,
+            Parameter(
+                name="message",
+                place="query",
+                schema={"type": "string"},
+                description="Which of our texts it is; in the URL that we give.",
+            ),
+        ),
+        body=Body(content={"application/x-www-form-urlencoded": _STATUS}),
+        answers=(Answer(status=204, description="Durable."),),
+        refusals=(
+            errors.InvalidSignature,
+            errors.UnusableText,
+            errors.QueueFull,
+            errors.UnknownEvent,
+        ),
+    ),
 )
