@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import aiohttp
 import asyncpg
-from builders import bearer, text_form
+from builders import ACCOUNT_SID, SENDER, bearer, signed, text_form
 from e2e.processes import (
     TWILIO_TIMEOUT,
     Service,
@@ -65,6 +65,7 @@ async def test_nothing_that_we_keep_yields_an_erased_number_or_its_words() -> No
 async def speak(service: Service) -> None:
     """Texts and calls of the marked number, good and bad, and of another."""
     async with aiohttp.ClientSession(timeout=TWILIO_TIMEOUT) as session:
+        await report(session, service)
         for body in ("START", WORDS, "an ordinary word, zanzibar"):
             form = text_form(body, From=MARKED, ProfileName="Zanzibar")
             assert (await post(session, service.url, form))[0] == 200
@@ -85,6 +86,22 @@ async def speak(service: Service) -> None:
         unsigned = text_form(WORDS, From=MARKED)
         async with session.post(f"{service.url}/optInStatus", data=unsigned) as answer:
             assert answer.status == 403
+
+
+async def report(session: aiohttp.ClientSession, service: Service) -> None:
+    """Twilio says what became of a text to the marked number, whose SID tells."""
+    path = "/twilio/message-status"
+    form = {
+        "AccountSid": ACCOUNT_SID,
+        "MessageSid": "SMzanzibar",
+        "MessageStatus": "failed",
+        "ErrorCode": "21610",
+        "To": MARKED,
+        "From": SENDER,
+    }
+    headers = signed(form, path=path)
+    async with session.post(service.url + path, data=form, headers=headers) as answer:
+        assert answer.status == 204
 
 
 async def caught_up(service: Service) -> None:

@@ -164,6 +164,25 @@ async def test_a_write_that_fails(
     assert await keys_in(connection) == ["key 0", "key 1", "key 2"]
 
 
+@of_each
+async def test_of_an_entry_whose_write_fails_no_half_is_there(
+    fault: Fault, store: PostgresEventStore, connection: Connection, wire: Wire
+) -> None:
+    """What is said of consent, and the text: both, or neither; and later, once."""
+    stop = entry(SubjectId(uuid4()), key="key")
+    [said] = stop.events
+    whole = stop._replace(events=(said, said._replace(stream_id=uuid4())))
+    count = "SELECT count(*) FROM ledger_events"
+    await fault.begin(connection, wire, times=1)
+    with pytest.raises(fault.error):
+        await store.append([whole])
+    assert await connection.fetchval(count) == (2 if fault.is_recorded else 0)
+    [outcome] = await store.append([whole])
+    assert isinstance(outcome, Duplicate if fault.is_recorded else Appended)
+    assert outcome.position == 1
+    assert await connection.fetchval(count) == 2
+
+
 @of_passing
 async def test_a_signal_outlives_a_write_that_fails_once(
     fault: Fault,
