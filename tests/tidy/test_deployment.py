@@ -206,6 +206,12 @@ def test_the_health_check_asks_a_route_that_there_is(services: dict[str, Any]) -
     compile(services["web"]["healthcheck"]["test"][-1], "healthcheck", "exec")
 
 
+def test_the_database_is_asked_where_it_is_used(services: dict[str, Any]) -> None:
+    """By TCP: on its socket it is ready while it is still being made."""
+    check = services["database"]["healthcheck"]["test"]
+    assert check[:3] == ["CMD", "pg_isready", "--host=127.0.0.1"]
+
+
 def test_a_stop_has_the_time_that_it_may_take(services: dict[str, Any]) -> None:
     """Docker waits longer than the service does for what it accepted."""
     for name in ("web", "projector"):
