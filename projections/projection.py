@@ -195,10 +195,13 @@ class Projection(Protocol):
         serving: int,
         examples: int,
         subjects: Collection[SubjectId] | None = None,
+        *,
+        until: Position | None = None,
     ) -> list[Change]:
         """What this version says otherwise than the version ``serving``.
 
-        Of all subjects, or of some; by kind, with so many examples of each.
+        Of all subjects, or of some; by kind, with so many examples of each. With
+        ``until``, of all that have no event after it.
         """
         ...
 

@@ -91,15 +91,23 @@ async def have_applied_the_same(
     Raises:
         RebuildUnsound: the other one has not applied what the events say.
     """
-    unlike = await connection.fetch(_READ_UNLIKE, name, serving, version)
+    unlike = await unlike_stretches(connection, name, serving, version)
     proof = Proof(connection, keyring, [f"{name}_v{version}"])
-    for (first,) in unlike:
+    for first in unlike:
         proven = await proof.compare(Stretch(first, first + STRETCH - 1))
         if proven.found:
             raise RebuildUnsound(
                 f"{name}_v{version} at positions {first} to {first + STRETCH - 1}"
             )
     return not unlike
+
+
+async def unlike_stretches(
+    connection: Connection, name: str, serving: int, version: int, *, since: int = 1
+) -> list[int]:
+    """Where the stretches begin of which two versions have not applied the same."""
+    span = (name, serving, version, first_position(since))
+    return [row[0] for row in await connection.fetch(_READ_UNLIKE, *span)]
 
 
 class Proof:

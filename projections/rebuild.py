@@ -49,7 +49,7 @@ GONE: Final = (
     asyncpg.ForeignKeyViolationError,
     Dropped,
 )
-"""What is said where a version was dropped meanwhile."""
+"""What is raised where a version, or a part of it, is not there any more."""
 
 
 class Target(NamedTuple):

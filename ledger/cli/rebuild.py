@@ -194,6 +194,13 @@ class _Shown:
     def compared(self, target: Target, comparison: Comparison) -> None:
         """A line for each kind of change, with the subjects that are examples of it."""
         name, version, _ = target.live
+        if stopped := comparison.stopped:
+            typer.echo(
+                f"{name}: version {target.serving.version} has stopped after "
+                f"{stopped.position} ({stopped.reason}): {stopped.numbers} that said "
+                "something since are not compared",
+                err=True,
+            )
         for change in comparison.changes:
             subjects = ", ".join(map(str, change.examples))
             typer.echo(
@@ -212,6 +219,7 @@ def _told(switched: Switched) -> dict[str, Any]:
         "position": position,
         "report": compared.report_id,
         "appliedTheSame": compared.have_applied_the_same,
+        **({"notCompared": compared.stopped.numbers} if compared.stopped else {}),
         "changes": {
             f"{change.was} to {change.becomes}": change.numbers
             for change in compared.changes

@@ -95,7 +95,7 @@ class RebuildRunning(RequestRefused):
 
 
 class RebuildBlocked(RequestRefused):
-    """The new version would have somebody texted who was not."""
+    """The new version might have somebody texted who was not."""
 
     code = "rebuild_blocked"
 

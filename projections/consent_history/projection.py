@@ -10,7 +10,7 @@ from typing import Final
 
 from ledger.domain.consent import fact_of
 from ledger.domain.events import ConsentChanged, ConsentLapsed
-from ledger.domain.ids import SubjectId
+from ledger.domain.ids import Position, SubjectId
 from ledger.store.codec import RecordedEvent
 from ledger.store.database import Connection
 from ledger.store.said import WORDS_MAX, Words
@@ -85,11 +85,15 @@ class ConsentHistory:
         serving: int,
         examples: int,
         subjects: Collection[SubjectId] | None = None,
+        *,
+        until: Position | None = None,
     ) -> list[Change]:
         """What this version says otherwise than the one that serves."""
         if subjects is None:
             text = between(_COMPARE, serving, self.version)
-            rows = await connection.fetch(text, examples, timeout=INDEX_SECONDS_MAX)
+            rows = await connection.fetch(
+                text, examples, until, timeout=INDEX_SECONDS_MAX
+            )
         else:
             text = between(_COMPARE_SUBJECTS, serving, self.version)
             rows = await connection.fetch(text, examples, list(subjects))

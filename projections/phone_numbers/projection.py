@@ -105,11 +105,15 @@ class PhoneNumbers:
         serving: int,
         examples: int,
         subjects: Collection[SubjectId] | None = None,
+        *,
+        until: Position | None = None,
     ) -> list[Change]:
         """What this version says otherwise than the one that serves."""
         if subjects is None:
             text = between(_COMPARE, serving, self.version)
-            rows = await connection.fetch(text, examples, timeout=INDEX_SECONDS_MAX)
+            rows = await connection.fetch(
+                text, examples, until, timeout=INDEX_SECONDS_MAX
+            )
         else:
             text = between(_COMPARE_SUBJECTS, serving, self.version)
             rows = await connection.fetch(text, examples, list(subjects))

@@ -6,14 +6,15 @@ from typing import Final
 import pytest
 from builders import SENDER, signal
 from conftest import CatchUp
-from rebuild_steps import Seen, Steps, built, rebuilt, work_of
+from rebuild_steps import Seen, Steps, built, checked, rebuilt, work_of
 
 from ledger.command_handler import CommandHandler
 from ledger.domain.events import ProjectionSwitched
 from ledger.domain.ids import PhoneNumber
-from ledger.errors import RebuildBlocked, RebuildStuck
+from ledger.errors import RebuildBlocked, RebuildStuck, RebuildUnsound
 from ledger.store.database import Connection
 from projections import switching
+from projections.phone_numbers import PhoneNumbers
 from projections.rebuild import made
 from projections.rebuilding import rebuild
 from projections.switching import Approval, Comparison, compare, go_back
@@ -21,6 +22,8 @@ from projections.worker import Means, Worker
 
 MG: Final = "MG" + "c" * 32
 IN, OUT = PhoneNumber("+14155550101"), PhoneNumber("+14155550102")
+THIRD, FOURTH = PhoneNumber("+14155550105"), PhoneNumber("+14155550106")
+SERVING: Final = "SELECT version FROM projection_pointers WHERE name = 'phone_numbers'"
 
 Say = Callable[[PhoneNumber, str], Awaitable[None]]
 
@@ -320,3 +323,91 @@ async def event_at(steps: Steps, position: int) -> ProjectionSwitched:
     [(_, event)] = await steps.means.store.read_at([position])  # type: ignore[list-item]
     assert isinstance(event, ProjectionSwitched)
     return event
+
+
+# A version that serves and has stopped.
+
+
+@pytest.fixture
+async def stopped(
+    means: Means, connection: Connection, handler: CommandHandler
+) -> None:
+    """Version 1 stands at 2: it cannot apply what a third one says, and who is out."""
+    await connection.execute(
+        "ALTER TABLE phone_numbers_v1 ADD CONSTRAINT nobody_such "
+        f"CHECK (phone_number <> '{THIRD}')"
+    )
+    for number in (THIRD, OUT):
+        await handler.handle(signal(phone_number=number, status="in"))
+    await Worker((PhoneNumbers(),), means).run()
+
+
+@pytest.mark.usefixtures("stopped")
+async def test_one_that_has_stopped_is_no_reason_to_keep_it(
+    dsn: str, means: Means, connection: Connection, handler: CommandHandler
+) -> None:
+    """Whoever has said nothing since is compared; the rest is to be accepted."""
+    wrong = "UPDATE phone_numbers_v1 SET status = 'out' WHERE phone_number = $1"
+    await connection.execute(wrong, IN)
+    async with built(dsn, means) as steps:
+        said = "1 out to in, the version that serves has stopped after 2, and 2 that"
+        with pytest.raises(RebuildBlocked, match=said):
+            await steps.switch()
+        compared = steps.seen.compared[-1]
+        # It is the same report, though somebody else says something.
+        await handler.handle(signal(phone_number=FOURTH, status="in"))
+        done = await steps.switch(compared.report_id)
+        assert done.compared.stopped is not None
+        assert "CheckViolationError" in done.compared.stopped.reason
+        assert not done.compared.have_applied_the_same
+        event = await event_at(steps, done.position)
+    assert event.accepted
+    assert event.changes[1:] == [{"not_compared_after": 2, "numbers": 3}]
+    assert await connection.fetchval(SERVING) == 2
+    assert (await checked(means)).rows["phone_numbers_v2"] == 4
+    # And no reason to go back to it.
+    with pytest.raises(RebuildStuck, match="version 1: CheckViolationError"):
+        await go_back(
+            connection, "phone_numbers", means, Approval("test"), lambda *_: None
+        )
+
+
+@pytest.mark.usefixtures("stopped")
+async def test_one_that_goes_on_again_is_compared_whole(
+    dsn: str, means: Means, connection: Connection
+) -> None:
+    """What was accepted of it while it stood is not accepted then."""
+    async with built(dsn, means) as steps:
+        with pytest.raises(RebuildBlocked):
+            await steps.switch()
+        report_id = steps.seen.compared[-1].report_id
+        drop = "ALTER TABLE phone_numbers_v1 DROP CONSTRAINT nobody_such"
+        await connection.execute(drop)
+        await Worker((PhoneNumbers(),), means).catch_up()
+        done = await steps.switch(report_id)
+    assert done.compared.stopped is None
+    assert done.compared.have_applied_the_same
+
+
+@pytest.mark.parametrize("version", [1, 2])
+async def test_what_was_applied_is_compared_again_before_the_switch(
+    steps: Steps,
+    connection: Connection,
+    monkeypatch: pytest.MonkeyPatch,
+    version: int,
+) -> None:
+    """Where it differs now, it is the new version that must be as the events say."""
+    comparing = switching.compare
+
+    async def compared(*arguments: object) -> Comparison:
+        found = await comparing(*arguments)  # type: ignore[arg-type]
+        altering = "UPDATE projection_digests SET events = 9 WHERE version = $1"
+        await connection.execute(altering, version)
+        return found
+
+    monkeypatch.setattr(switching, "compare", compared)
+    if version == 1:
+        assert not (await steps.switch()).compared.have_applied_the_same
+    else:
+        with pytest.raises(RebuildUnsound):
+            await steps.switch()

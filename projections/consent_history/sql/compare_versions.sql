@@ -1,6 +1,7 @@
 -- The subjects of whom two versions tell different things: by kind of change, with the
 -- first few, and a digest of which they are.
--- $1 examples integer
+-- $1 examples integer   $2 bigint: only of whom nothing came after this position; or
+-- null. Looked up one by one: a join would read all events.
 WITH changed AS (
     SELECT coalesce(o.subject_id, n.subject_id) AS subject_id,
         coalesce(o.position, n.position) AS position,
@@ -15,6 +16,10 @@ ranked AS (
         hashtextextended(c.position::text, 0) AS hash,
         dense_rank() OVER (PARTITION BY c.was, c.becomes ORDER BY c.subject_id) AS place
     FROM changed AS c
+    WHERE $2::bigint IS NULL OR (
+        SELECT max(e.notification_id) FROM ledger_events AS e
+        WHERE e.originator_id = c.subject_id
+    ) <= $2
 )
 SELECT r.was, r.becomes, max(r.place),
     array_agg(DISTINCT r.subject_id) FILTER (WHERE r.place <= $1::integer),
