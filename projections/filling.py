@@ -13,9 +13,11 @@ import gc
 import multiprocessing
 import os
 import signal
+import sys
 import threading
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from typing import Final, NamedTuple
 
 import asyncpg
@@ -73,10 +75,11 @@ async def fill(filling: Filling, processes: int, progress: Progress) -> None:
     with concurrent.futures.ProcessPoolExecutor(
         processes, context, initializer=end_with_parent
     ) as executor:
-        shares = [
-            loop.run_in_executor(executor, fill_share, filling, own, processes)
-            for own in range(processes)
-        ]
+        with _main_unread():
+            shares = [
+                loop.run_in_executor(executor, fill_share, filling, own, processes)
+                for own in range(processes)
+            ]
         try:
             await _ended(shares, progress)
         except BaseException:
@@ -85,6 +88,22 @@ async def fill(filling: Filling, processes: int, progress: Progress) -> None:
                 child.terminate()
             await asyncio.gather(*shares, return_exceptions=True)
             raise
+
+
+@contextmanager
+def _main_unread() -> Iterator[None]:
+    """Have processes that start here leave out whatever program has started this one.
+
+    A spawned one imports that first, for what it may be sent to do; ours is in this
+    module, and the command line would be two thirds of its start.
+    """
+    program = vars(sys.modules["__main__"])
+    file = program.pop("__file__", None)
+    try:
+        yield
+    finally:
+        if file is not None:
+            program["__file__"] = file
 
 
 async def _ended(shares: Sequence[asyncio.Future[None]], progress: Progress) -> None:

@@ -12,8 +12,9 @@ from contextlib import AsyncExitStack
 from typing import Final, NamedTuple
 
 from ledger.domain.ids import Position
-from ledger.errors import RebuildBlocked
+from ledger.errors import PositionMissing, RebuildBlocked
 from ledger.store.database import Connection, translated
+from ledger.store.scan import missing_positions, position_ranges
 from ledger.store.statements import statement
 from projections.filling import Filling, fill
 from projections.rebuild import Target, alone, begin, follow, frontier_now, index
@@ -52,6 +53,7 @@ async def rebuild(names: Sequence[str], work: Work) -> list[Switched]:
         RebuildRunning, RebuildBlocked, RebuildCancelled, NotFound: it is not done; of
             several, those that are not blocked are.
         UnknownEvent, KeyMissing, SealBroken: an event cannot be folded.
+        PositionMissing: the ledger has lost one.
         StoreUnavailable: the database cannot be used now; what is done stays.
     """
     async with AsyncExitStack() as stack:
@@ -93,6 +95,24 @@ async def _fill(targets: Mapping[Target, Connection], work: Work) -> None:
             work.dsn, work.means.settings, live, Position(frontier), slices
         )
         await fill(filling, work.processes, progress)
+        with translated():
+            await _check_whole(connection, names, Position(frontier))
+
+
+async def _check_whole(
+    connection: Connection, names: Sequence[str], frontier: Position
+) -> None:
+    """See that every event was folded: to switch would hide that one is gone.
+
+    Raises:
+        PositionMissing: the ledger has lost an event.
+    """
+    if await connection.fetchval(_READ_DONE, names) == frontier:
+        return
+    for first, last in position_ranges(frontier):
+        _, missing = await missing_positions(connection, first, last, 1)
+        for position in missing:
+            raise PositionMissing(f"position {position} is missing")
 
 
 async def _finish_all(

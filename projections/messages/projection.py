@@ -93,6 +93,8 @@ class Messages:
         serving: int,  # noqa: ARG002
         examples: int,  # noqa: ARG002
         subjects: Collection[SubjectId] | None = None,  # noqa: ARG002
+        *,
+        until: Position | None = None,  # noqa: ARG002
     ) -> list[Change]:
         """Nothing: what became of a text says of nobody that they may be texted."""
         return []

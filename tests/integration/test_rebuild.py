@@ -28,6 +28,7 @@ from ledger.domain.ids import PhoneNumber, Position, Sender
 from ledger.erasure import Erasures
 from ledger.errors import (
     NotFound,
+    PositionMissing,
     RebuildCancelled,
     RebuildRunning,
     StoreUnavailable,
@@ -97,6 +98,19 @@ def here(monkeypatch: pytest.MonkeyPatch) -> None:
         await progress()
 
     monkeypatch.setattr(rebuilding, "fill", fill)
+
+
+@pytest.mark.usefixtures("people", "here")
+async def test_a_ledger_that_has_lost_an_event_is_not_built_from(
+    dsn: str, means: Means, connection: Connection
+) -> None:
+    """The version that has applied it goes on answering."""
+    await connection.execute("SET session_replication_role = replica")
+    await connection.execute("DELETE FROM ledger_events WHERE notification_id = 7")
+    with pytest.raises(PositionMissing, match="position 7 is missing"):
+        await rebuild(NAMES, work_of(dsn, means, Seen()))
+    pointers = (await rows_of(connection))["pointers"]
+    assert {version for _, version in pointers} == {1}
 
 
 @pytest.mark.usefixtures("people", "here")
