@@ -86,12 +86,16 @@ class Repeats:
             for position, event in recorded
             if isinstance(event, ConsentChanged)
         }
-        numbers = await self._numbers(signals, known, events)
-        return {
-            place: _compared(signals[place], position, event, numbers)
-            for place, position in known.items()
-            if (event := events[position])
+        said = {
+            place: position for place, position in known.items() if position in events
         }
+        numbers = await self._numbers(signals, said, events)
+        compared = {
+            place: _compared(signals[place], position, events[position], numbers)
+            for place, position in said.items()
+        }
+        silent = {place: _silent(known[place]) for place in known if place not in said}
+        return compared | silent
 
     async def _numbers(
         self,
@@ -126,6 +130,14 @@ def _compared(
         "key_reused",
         f"position {position} was recorded under this row's key, and says otherwise: "
         "a row that has changed needs another key",
+    )
+
+
+def _silent(position: Position) -> Outcome:
+    return RowRefused(
+        "key_reused",
+        f"position {position} is this text, which by the words of then said nothing: "
+        "record what it says now with a key of its own",
     )
 
 

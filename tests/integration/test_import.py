@@ -17,6 +17,7 @@ from ledger.domain.classify import Vocabulary
 from ledger.domain.consent import evolve, nobody, overall
 from ledger.domain.events import ConsentChanged
 from ledger.domain.ids import Position
+from ledger.domain.messages import Text
 from ledger.domain.signals import Signal
 from ledger.erasure import Erasures
 from ledger.errors import StoreUnavailable
@@ -305,3 +306,29 @@ async def test_a_text_in_the_log_and_from_the_webhook_counts_once(
     assert (tally.recorded, tally.duplicates) == (1, 1)
     await text(client, "START", MessageSid="SM2")
     assert await connection.fetchval("SELECT count(*) FROM ledger_events") == 2
+
+
+async def test_a_text_that_was_recorded_as_an_ordinary_one_is_no_repeat(
+    recording: Recording, handler: CommandHandler, store: PostgresEventStore
+) -> None:
+    """An opt-out by a word that was not known then is refused, and so not lost."""
+    name = "AC1:SM1"
+    text = Text(
+        key=f"twilio:{name}",
+        name=name,
+        phone_number=NUMBER,
+        sender=None,
+        address=None,
+        sid="SM1",
+        evidence={"Body": "Stop!"},
+        signal=None,
+    )
+    await handler.handle(text)
+    log = csv_of(
+        f"{NUMBER},+14155550199,Stop!,2024-03-01T10:00:00Z,inbound,SM1,AC1",
+        header="From,To,Body,SentDate,Direction,Sid,AccountSid",
+    )
+    tally, report = await run(log, recording, texts=True)
+    assert (tally.recorded, tally.duplicates) == (0, 0)
+    assert "key_reused" in report
+    assert await store.last_position() == 1
