@@ -103,8 +103,8 @@ async def make_app(dsn: str, settings: Settings) -> web.Application:
     webhook = _webhook(settings, checker, handler, store, keyring)
     messages = MessageLog(handler, store, keyring)
     texts = MessageReader(serving, messages, list(settings.twilio_tokens()))
-    everyday = [*webhook.everyday(), *EverydayNumber(keys, read_model).everyday()]
-    app[EVERYDAY] = Everyday(everyday, settings.body_bytes_max)
+    number = EverydayNumber(keys, read_model, past).everyday()
+    app[EVERYDAY] = Everyday([*webhook.everyday(), *number], settings.body_bytes_max)
     for resource in (
         webhook,
         StatusWebhook(checker, messages),

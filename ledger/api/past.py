@@ -38,7 +38,7 @@ from ledger.domain.signals import LapseReason, LapseSource, Source
 from ledger.errors import FutureMoment
 from ledger.moments import check_past
 from ledger.settings import Settings
-from ledger.store.batcher import Batcher
+from ledger.store.batcher import Batcher, Promise
 from ledger.store.database import translated
 from ledger.store.keyring import Keyring
 from ledger.store.statements import statement
@@ -160,11 +160,19 @@ class PastReader:
             StoreUnavailable, QueueFull: it cannot be read now.
         """
         told = await self._batcher.submit(question)
-        stand = told.stand
-        if question.known_at is not None and stand.reached < stand.ledger_position:
-            await self._read_model.wait_for(stand.ledger_position, "consent_history")
+        if is_early(question, told):
+            position = told.stand.ledger_position
+            await self._read_model.wait_for(position, "consent_history")
             told = await self._batcher.submit(question)
         return told
+
+    def put(self, question: Question, promise: Promise[Told]) -> None:
+        """As ``ask``, for whoever is called with what was told, early or not.
+
+        Raises:
+            QueueFull: too many are asked for.
+        """
+        self._batcher.put(question, promise)
 
     async def check(self, as_of: datetime, known_at: datetime | None) -> None:
         """Refuse what is in the future, by the database's clock.
@@ -213,6 +221,12 @@ class PastReader:
         for row in rows:
             _collect(told[row[0] - 1], row)
         return [_checked(*each) for each in zip(told, questions, strict=True)]
+
+
+def is_early(question: Question, told: Told) -> bool:
+    """Whether the history had not reached what may have been known by then."""
+    stand = told.stand
+    return question.known_at is not None and stand.reached < stand.ledger_position
 
 
 def status_at(told: Told, decisive: Fact | None, at: datetime) -> Answer:

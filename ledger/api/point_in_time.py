@@ -4,6 +4,7 @@ Turns a query into a question for ``ledger.api.past``, and what it finds into an
 that names the instants used and the events that decided. Never decides.
 """
 
+import hashlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
@@ -14,6 +15,7 @@ from ledger.api.past import (
     PastReader,
     Question,
     Said,
+    Told,
     decided_by,
     ended_by,
     status_at,
@@ -73,8 +75,17 @@ async def past_record(
         NotYetProjected: the history has not reached what was known then.
         StoreUnavailable, QueueFull: it cannot be read now.
     """
-    as_of, known_at = moments
-    told = await reader.ask(Question(number, as_of, known_at, sender))
+    question = Question(number, *moments, sender)
+    return as_json(question, await reader.ask(question))
+
+
+def as_json(question: Question, told: Told) -> bytes:
+    """What was found, as the JSON of a ``PastRecord``.
+
+    Raises:
+        NotFound: it is no number, and was never seen as an address either.
+    """
+    number, as_of, known_at, sender = question
     if not (is_e164(number) or told.left or told.facts or told.following):
         raise NotFound("no such address was ever seen; write a number as +14155550100")
     facts = told.facts
@@ -94,6 +105,11 @@ async def past_record(
     if told.left is not None and not facts and not told.following:
         record["erased"] = True
     return orjson.dumps(record, option=orjson.OPT_UTC_Z)
+
+
+def validator_of(body: bytes) -> str:
+    """The ETag of an answer: it changes with every byte of it."""
+    return f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
 
 
 def _event(said: Said | None) -> dict[str, object] | None:

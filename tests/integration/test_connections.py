@@ -1,8 +1,10 @@
 """Connections: what is everyday is answered here, and like anything else's answer."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import NamedTuple
 from urllib.parse import urlencode
 
@@ -18,6 +20,12 @@ from ledger.connections import Connection, Connections, Runner
 from ledger.settings import Settings
 from ledger.store.database import Connection as Database
 
+PAST = (
+    "asOf=2000-01-01",
+    "asOf=2000-01-01T00:00:00.5Z&knownAt=2020-02-29",
+    "asOf=2999-01-01",
+    "asOf=2000-01-01&knownAt=9999-12-31",
+)
 TWICE = ("X-Twice: a", "X-Twice: b")
 """What no plain request has, and changes nothing at aiohttp."""
 
@@ -167,7 +175,7 @@ async def test_an_everyday_text_is_answered_without_aiohttp_and_as_by_it(
 async def test_an_everyday_question_is_answered_without_aiohttp_and_as_by_it(
     served: Served, catch_up: CatchUp
 ) -> None:
-    """A record, a number never seen, and who may not ask: the same from both."""
+    """A record, of now or then, a number never seen, and who may not ask: the same."""
     async with served.connect() as client:
         await client.send(text())
         await client.answer()
@@ -177,24 +185,54 @@ async def test_an_everyday_question_is_answered_without_aiohttp_and_as_by_it(
         for number in (NUMBER, "+14155550101", "+5215512345678")
         for key in (ADMIN_KEY, ADMIN_KEY, "another")
     ]
+    now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    questions += [
+        question(f"{number}?{asked}", key)
+        for number, key in ((NUMBER, ADMIN_KEY), ("+14155550101", "another"))
+        for asked in PAST
+    ]
+    questions.append(question(f"{NUMBER}?asOf={now}"))
     answers = []
     for more in ((), TWICE):
         async with served.connect() as client:
             for asked in questions:
                 await client.send(asked(("X-Request-Id: id-1", *more)))
-                answers.append(await client.answer())
+                answers.append(without_now(await client.answer()))
     for answer in answers:
         answer.headers.pop("Date")
     ours, theirs = answers[: len(questions)], answers[len(questions) :]
     assert ours == theirs
     assert [answer.status for answer in ours[:6]] == [200, 200, 401, 404, 404, 401]
+    assert [answer.status for answer in ours[9:13]] == [200, 200, 400, 400]
+    assert b'"decidedBy":{' in ours[-1].body
     assert served.by_aiohttp == len(questions)
+
+
+async def test_an_everyday_question_waits_for_all_that_was_known(
+    served: Served, catch_up: CatchUp
+) -> None:
+    """What had been recorded by then is told, though no table has it yet."""
+    async with served.connect() as client:
+        await client.send(text())
+        await client.answer()
+        now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+        await client.send(question(f"{NUMBER}?asOf={now}&knownAt={now}")())
+        waiting = asyncio.create_task(client.answer())
+        await catch_up()
+        answer = await waiting
+    assert (answer.status, served.by_aiohttp) == (200, 0)
+    assert b'"decidedBy":{' in answer.body
+
+
+def without_now(answer: Answer) -> Answer:
+    """The same at any time: a moment in the future is said to be so by the clock."""
+    return answer._replace(body=re.sub(b'it is [^"]+', b"it is now", answer.body))
 
 
 async def test_a_question_that_is_not_everyday_is_left_to_aiohttp(
     served: Served, catch_up: CatchUp
 ) -> None:
-    """What the client has already, a time, another format, a property, no number."""
+    """What the client has already, no time, another format, a property, no number."""
     async with served.connect() as client:
         await client.send(text())
         await client.answer()
@@ -203,7 +241,8 @@ async def test_a_question_that_is_not_everyday_is_left_to_aiohttp(
         etag = (await client.answer()).headers["ETag"]
     seldom = (
         (question(NUMBER)((f"If-None-Match: {etag}",)), 304),
-        (question(f"{NUMBER}?asOf=2000-01-01T00:00:00Z")(), 200),
+        (question(f"{NUMBER}?asOf=2000-01-01&tz=UTC")(), 200),
+        (question(f"{NUMBER}?asOf=2000-01-32")(), 400),
         (question(f"{NUMBER}.csv")(), 200),
         (question(NUMBER)(("Accept: text/csv",)), 200),
         (question(NUMBER)(("Accept: image/png",)), 406),
