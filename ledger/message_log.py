@@ -28,7 +28,6 @@ from ledger.deciding import read_messages
 from ledger.domain.events import MessageEvent
 from ledger.domain.ids import MessageId, Position
 from ledger.domain.messages import Arrival, Message
-from ledger.observations import count_arrival
 from ledger.store.event_store import EventStore
 from ledger.store.keyring import Keyring
 
@@ -51,6 +50,9 @@ class MessageLog:
             InvalidConsent, QueueFull, StoreUnavailable, UnknownEvent: as
                 ``CommandHandler.handle``.
         """
+        # The command line imports this module before ``serve`` has a folder for counts.
+        from ledger.observations import count_arrival  # noqa: PLC0415
+
         receipt = await self._handler.handle(arrival)
         count_arrival(arrival, receipt)
         return receipt

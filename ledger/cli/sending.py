@@ -1,16 +1,17 @@
 """``consent-ledger settle``: what sending has left open, seen to once; for a timer."""
 
 from collections import Counter
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import orjson
 import typer
 
 from ledger.cli.setup import AsJson, Ledger, with_ledger
 from ledger.command_handler import CommandHandler
-from ledger.sending.follower import Follower, Open
-from ledger.sending.settling import Tools
 from ledger.twilio.account import open_account
+
+if TYPE_CHECKING:
+    from ledger.sending.follower import Open
 
 sending_app = typer.Typer()
 
@@ -37,7 +38,12 @@ def settle(
 ) -> None:
     """Ask Twilio what became of texts, and cancel those to whoever opted out."""
 
-    async def run(ledger: Ledger) -> tuple[Counter[str], Open]:
+    async def run(ledger: Ledger) -> "tuple[Counter[str], Open]":
+        # Not before: with these comes the library of metrics, which ``serve`` must not
+        # have met before it has a folder for the counts of its processes.
+        from ledger.sending.follower import Follower  # noqa: PLC0415
+        from ledger.sending.settling import Tools  # noqa: PLC0415
+
         settings = ledger.settings
         handler = CommandHandler(ledger.store, ledger.keyring, settings)
         async with handler, open_account(settings) as account:
@@ -61,7 +67,7 @@ def settle(
         raise typer.Exit(1)
 
 
-def _print(done: Counter[str], still_open: Open, *, as_json: bool) -> None:
+def _print(done: Counter[str], still_open: "Open", *, as_json: bool) -> None:
     if as_json:
         answer = {name: done[name] for name in _SHOWN} | still_open._asdict()
         typer.echo(orjson.dumps(answer).decode())

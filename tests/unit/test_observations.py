@@ -1,6 +1,8 @@
 """Counting: gathered for a moment, and never lost by who ends in order."""
 
 import asyncio
+import subprocess
+import sys
 import time
 
 import pytest
@@ -74,3 +76,12 @@ async def test_a_signal_is_counted_by_what_became_of_it(
     count_arrival(signal(), receipt)
     count_gathered()
     assert recorded(outcome) == before + 1
+
+
+def test_the_command_line_does_not_meet_the_library_of_metrics() -> None:
+    """It chooses when it is imported whether to count for several processes."""
+    program = (
+        "import sys, ledger.__main__, ledger.serve; "
+        "sys.exit('prometheus_client' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
