@@ -9,7 +9,9 @@ what was taken is answered, as aiohttp does for what is its own, and then closed
 """
 
 import asyncio
+import socket
 import time
+from collections.abc import Sequence
 from email.utils import formatdate
 from http import HTTPStatus
 from typing import Any, Final, cast
@@ -17,6 +19,7 @@ from typing import Any, Final, cast
 from aiohttp import web
 from aiohttp.http import SERVER_SOFTWARE
 
+from ledger.accepting import Acceptor
 from ledger.api.problems import explain, record, request_id_of
 from ledger.everyday import EVERYDAY, Answer, Everyday, Plain, Route, read
 
@@ -30,7 +33,10 @@ _STATUS_LINES: Final = {
 
 
 class Runner(web.AppRunner):
-    """Runs an application behind ``Connections``."""
+    """Runs an application behind ``Connections``.
+
+    Takes its connections from ``listeners`` itself, besides what sites it is given.
+    """
 
     def __init__(
         self,
@@ -38,6 +44,7 @@ class Runner(web.AppRunner):
         *,
         shutdown_timeout: float = 60.0,
         keepalive_timeout: float = 75.0,
+        listeners: Sequence[socket.socket] = (),
         **more: Any,  # noqa: ANN401 - aiohttp's
     ) -> None:
         super().__init__(
@@ -48,6 +55,8 @@ class Runner(web.AppRunner):
         )
         self._stop_seconds_max = shutdown_timeout
         self._idle_seconds_max = keepalive_timeout
+        self._listeners = listeners
+        self._acceptors: list[Acceptor] = []
         self._connections: Connections | None = None
 
     @property
@@ -59,10 +68,19 @@ class Runner(web.AppRunner):
         """Start the application."""
         await super().setup()
         server = super().server
-        if server is not None:
-            self._connections = Connections(
-                server, self.app[EVERYDAY], idle_seconds_max=self._idle_seconds_max
-            )
+        if server is None:
+            raise RuntimeError("aiohttp has made no server")
+        self._connections = Connections(
+            server, self.app[EVERYDAY], idle_seconds_max=self._idle_seconds_max
+        )
+
+        self._acceptors = [Acceptor(s, self._connections) for s in self._listeners]
+
+    async def cleanup(self) -> None:
+        """Take no new connection, answer what was asked, and stop."""
+        while self._acceptors:
+            await self._acceptors.pop().close()
+        await super().cleanup()
 
     async def shutdown(self) -> None:
         """Answer what was taken; no new connection comes any more."""

@@ -19,11 +19,12 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import typer
 from aiohttp import web
+from aiohttp.worker import GunicornUVLoopWebWorker
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 from gunicorn.glogging import Logger as GunicornLog
@@ -34,6 +35,8 @@ from ledger.settings import Settings
 from ledger.store.embedded import EmbeddedPostgres
 
 log = logging.getLogger(__name__)
+
+_MakeRunner = Callable[[Sequence[socket.socket]], Awaitable[web.AppRunner]]
 
 _BACKLOG = 2048
 # Longer than the proxies before us keep one, so that it is they who end it.
@@ -99,7 +102,7 @@ class Server:
                 self._watcher.stop()
                 shutil.rmtree(counts, ignore_errors=True)
 
-    async def _make_runner(self) -> web.AppRunner:
+    async def _make_runner(self, listeners: Sequence[socket.socket]) -> web.AppRunner:
         # Imported in the web process, where the folder for its counts is known.
         from ledger.app import make_app  # noqa: PLC0415
         from ledger.connections import Runner  # noqa: PLC0415
@@ -108,6 +111,7 @@ class Server:
             await make_app(self._dsn, self._settings),
             access_log=None,
             keepalive_timeout=_KEEP_ALIVE_SECONDS,
+            listeners=listeners,
             # Before gunicorn's own patience ends.
             shutdown_timeout=0.95 * self._settings.stop_seconds_max,
         )
@@ -198,13 +202,31 @@ class _GunicornLog(GunicornLog):  # type: ignore[misc] # it has no types
         self.error_log.propagate = True
 
 
+class _Worker(GunicornUVLoopWebWorker):
+    """aiohttp's web process, which leaves to us how connections are taken."""
+
+    wsgi: Any
+    sockets: list[Any]
+
+    def load_wsgi(self) -> None:
+        """Make the runner with the sockets, and leave none to aiohttp."""
+        super().load_wsgi()
+        make_runner: _MakeRunner = self.wsgi
+        listeners = [each.sock for each in self.sockets]
+
+        async def runner() -> web.AppRunner:
+            return await make_runner(listeners)
+
+        self.wsgi, self.sockets = runner, []
+
+
 class _Gunicorn(BaseApplication):  # type: ignore[misc] # it has no types
     """gunicorn, configured by our settings alone."""
 
     def __init__(
         self,
         settings: Settings,
-        factory: Callable[[], Awaitable[web.AppRunner]],
+        factory: _MakeRunner,
         descriptor: int,
     ) -> None:
         self._settings = settings
@@ -218,7 +240,7 @@ class _Gunicorn(BaseApplication):  # type: ignore[misc] # it has no types
         values: dict[str, Any] = {
             "bind": f"fd://{self._descriptor}",
             "workers": settings.workers,
-            "worker_class": "aiohttp.GunicornUVLoopWebWorker",
+            "worker_class": _Worker,
             "graceful_timeout": settings.stop_seconds_max,
             "timeout": 60,
             "accesslog": None,
@@ -231,8 +253,8 @@ class _Gunicorn(BaseApplication):  # type: ignore[misc] # it has no types
         for name, value in values.items():
             self.cfg.set(name, value)
 
-    def load(self) -> Callable[[], Awaitable[web.AppRunner]]:
-        """Called in each web process; aiohttp's worker awaits the result."""
+    def load(self) -> _MakeRunner:
+        """Called in each web process."""
         return self._factory
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import socket
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -9,7 +10,6 @@ from typing import NamedTuple
 from urllib.parse import urlencode
 
 import pytest
-from aiohttp import web
 from api_steps import count_events
 from builders import ADMIN_KEY, NUMBER, PATH, signed, text_form
 from conftest import CatchUp, eventually, settings_for
@@ -105,11 +105,16 @@ async def serving(
 ) -> AsyncIterator[Served]:
     """The application, as ``serve`` runs it."""
     app = await make_app(settings.database_url or "", settings)
-    runner = Runner(app, keepalive_timeout=idle_seconds_max, shutdown_timeout=5)
+    listener = socket.create_server(("127.0.0.1", 0))
+    port = listener.getsockname()[1]
+    runner = Runner(
+        app,
+        keepalive_timeout=idle_seconds_max,
+        shutdown_timeout=5,
+        listeners=[listener],
+    )
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    yield Served(runner, runner.addresses[0][1])
+    yield Served(runner, port)
     await runner.cleanup()
 
 
