@@ -40,7 +40,7 @@ def twilio_connect(  # noqa: PLR0913 - the options of the command
         str | None, typer.Option(help="Another way to this ledger, with its own host.")
     ] = None,
     status_callback: Annotated[
-        str | None, typer.Option(help="Where a service reports delivery.")
+        str | None, typer.Option(help="Where a service reports delivery; else to us.")
     ] = None,
     *,
     dry_run: Annotated[

@@ -37,11 +37,10 @@ from ledger.store.event_store import EventStore
 from ledger.store.keyring import Keyring
 from ledger.twilio.account import TwilioAccount, open_account
 from ledger.twilio.messages import SERVICE_PREFIX, OutgoingText, ShownMessage, send
+from ledger.twilio.receivers import STATUS_PATH
 from ledger.twilio.transport import Pause
 
 log = logging.getLogger(__name__)
-
-STATUS_PATH: Final = "/twilio/message-status"
 
 _BUSY: Final = 20429
 _NOT_COMPARED: Final = ("attempt",)

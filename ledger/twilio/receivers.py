@@ -17,6 +17,8 @@ Target = Literal["here", "elsewhere", "nowhere", "application"]
 INBOUND_PATH: Final = "/optInStatus"
 FALLBACK_PATH: Final = "/twilio/incoming-message"
 """The same webhook by its other name, so that an operator can tell the two apart."""
+STATUS_PATH: Final = "/twilio/message-status"
+"""Where Twilio reports what becomes of a text."""
 OVERRIDES: Final = "rc=3&rp=all"
 """Three retries, after every kind of failure; the default is one, and only where there
 was no connection (https://www.twilio.com/docs/usage/webhooks/
@@ -95,8 +97,10 @@ def changes(receiver: Receiver, addresses: Addresses) -> dict[str, Value]:
         wanted |= {fallback_url: fallback, fallback_method: "POST"}
     if is_service:
         wanted["use_inbound_webhook_on_number"] = False
-        if addresses.status_callback is not None:
-            wanted["status_callback"] = addresses.status_callback
+        if callback := addresses.status_callback or _status_callback(
+            receiver, addresses
+        ):
+            wanted["status_callback"] = callback
     elif "sms_application_sid" in receiver.fields:
         wanted["sms_application_sid"] = ""
     # Nothing is written as "" and, by the package, as None or False too.
@@ -148,6 +152,13 @@ def _fallback(receiver: Receiver, addresses: Addresses) -> str | None:
     if receiver.fallback_url:
         return None
     return f"{addresses.public_url}{FALLBACK_PATH}#{OVERRIDES}"
+
+
+def _status_callback(receiver: Receiver, addresses: Addresses) -> str | None:
+    """Ours, where there is none: of texts that others send by the service, too."""
+    if receiver.fields.get("status_callback"):
+        return None
+    return f"{addresses.public_url}{STATUS_PATH}"
 
 
 def _plain(url: str) -> str:

@@ -73,9 +73,15 @@ def test_a_fallback_of_others_is_left_alone_unless_one_is_given() -> None:
 
 
 def test_a_services_own_url_is_called_and_its_status_callback_kept() -> None:
-    """A service is told not to defer; its status callback changes when one is given."""
+    """A service is told not to defer; a missing status callback is filled in.
+
+    One that is there changes only when another is given.
+    """
     before = receiver("service", use_inbound_webhook_on_number=True)
     assert changes(before, WANTED)["use_inbound_webhook_on_number"] is False
+    ours = f"{PUBLIC_URL}/twilio/message-status"
+    assert changes(before, WANTED)["status_callback"] == ours
+    before = receiver("service", status_callback=f"{ELSEWHERE}/status")
     assert "status_callback" not in changes(before, WANTED)
     wanted = Addresses(PUBLIC_URL, status_callback=ELSEWHERE)
     assert changes(before, wanted)["status_callback"] == ELSEWHERE
