@@ -24,10 +24,15 @@ _FIND: Final = statement("ledger.api", "find_message")
 _LIST: Final = statement("ledger.api", "list_messages")
 _LIST_OF_NUMBER: Final = statement("ledger.api", "list_messages_of_number")
 _LIST_AT_ADDRESS: Final = statement("ledger.api", "list_messages_at_address")
+_LIST_OPEN: Final = statement("ledger.api", "list_messages_open")
 
 DIRECTIONS: Final[tuple[Direction, ...]] = ("incoming", "outgoing")
 END: Final = 2**63 - 1
 """Before this position is everything."""
+
+
+OPEN: Final = ("requested", "unknown", "scheduled")
+"""The states in which few texts are, and which somebody may have to see to."""
 
 
 class Asked(NamedTuple):
@@ -37,6 +42,8 @@ class Asked(NamedTuple):
     to: str | None = None
     from_: str | None = None
     counterparty: PhoneNumber | None = None
+    status: str | None = None
+    """One of ``OPEN``, of outgoing texts, whoever they are to."""
     before: int = END
     limit: int = 100
 
@@ -96,6 +103,10 @@ class MessageReader:
         """
         rows: list[asyncpg.Record] = []
         with translated():
+            if asked.status is not None:
+                which = (asked.before, asked.limit, asked.status)
+                rows = await self._serving.fetch(_LIST_OPEN, *which)
+                return [_found(row).record for row in rows]
             for part in _parts(asked):
                 rows += await self._fetch(part, asked)
         records = [_found(row).record for row in rows]

@@ -15,7 +15,14 @@ from ledger.api.addresses import parse_position, route_of, single_parameters
 from ledger.api.answers import of_model, to_json
 from ledger.api.keys import AUDIT, READ, Keys
 from ledger.api.message_models import MessageDetails, MessageEventRecord
-from ledger.api.message_reader import DIRECTIONS, END, Asked, Found, MessageReader
+from ledger.api.message_reader import (
+    DIRECTIONS,
+    END,
+    OPEN,
+    Asked,
+    Found,
+    MessageReader,
+)
 from ledger.api.read_model import ReadModel
 from ledger.domain.events import ConsentChanged, MessageEvent
 from ledger.domain.ids import Position, Version, canonical_number
@@ -34,7 +41,15 @@ from ledger.store.keyring import Keyring, Opened
 LIMIT_DEFAULT: Final = 100
 LIMIT_MAX: Final = 1_000
 
-_LIST: Final = ("direction", "to", "from", "counterparty", "cursor", "limit")
+_LIST: Final = (
+    "direction",
+    "to",
+    "from",
+    "counterparty",
+    "cursor",
+    "limit",
+    "status",
+)
 _LIMIT: Final = re.compile(r"[0-9]{1,9}", re.ASCII)
 _CURSOR: Final = re.compile(r"before ([1-9][0-9]{0,17})", re.ASCII)
 
@@ -175,7 +190,13 @@ def _asked(parameters: Mapping[str, str]) -> Asked:
     if direction is not None and direction not in DIRECTIONS:
         raise InvalidValue(f"direction is {' or '.join(DIRECTIONS)}")
     counterparty = given.get("counterparty")
+    status = parameters.get("status")
+    if status is not None and status not in OPEN:
+        raise InvalidValue(f"status is one of {', '.join(OPEN)}")
+    if status is not None and (given or direction == "incoming"):
+        raise InvalidQuery("status is of all outgoing texts, whoever they are to")
     return Asked(
+        status=status,
         directions=[d for d in DIRECTIONS if direction in (None, d)],
         to=given.get("to"),
         from_=given.get("from"),

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 from api_steps import record, text
-from builders import NUMBER, SENDER, bearer
-from conftest import Client, settings_for
+from builders import NUMBER, SENDER, bearer, signed, text_form
+from conftest import CatchUp, Client, settings_for
 from sending_steps import (
     LATER,
     SERVICE,
@@ -193,6 +193,37 @@ async def test_what_twilio_does_not_say_is_left_open(
     assert (again.status, await again.json()) == (202, await response.json())
     assert len(standin.received) == 1
     assert len(sent(account)) == int(done)
+
+
+async def test_what_is_open_is_listed_and_a_callback_settles_it(
+    shop: Client, standin: StandIn, account: Account, catch_up: CatchUp
+) -> None:
+    """Twilio's report names the text by its own URL, before anybody knows the SID."""
+    standin.fail(faults.gone, done=True)
+    shown = await (await post(shop, "order-1")).json()
+    await catch_up()
+
+    async def listed(query: str) -> list[str]:
+        answer = await shop.get(f"/Messages?{query}", headers=bearer())
+        return [each["id"] for each in await answer.json()]
+
+    assert await listed("status=requested") == [shown["id"]]
+    assert await listed("status=scheduled") == []
+    for wrong in ("status=sent", "status=requested&direction=incoming"):
+        answer = await shop.get(f"/Messages?{wrong}", headers=bearer())
+        assert answer.status == 400
+    [message] = sent(account)
+    form = text_form("", MessageSid=message["sid"], MessageStatus="delivered")
+    form |= {"To": NUMBER, "From": SENDER}
+    path = f"/twilio/message-status?message={shown['id']}"
+    reported = await shop.post(path, data=form, headers=signed(form, path=path))
+    assert reported.status == 204
+    again = await post(shop, "order-1")
+    told = await again.json()
+    assert (again.status, told["status"]) == (200, "delivered")
+    assert told["sid"] == message["sid"]
+    await catch_up()
+    assert await listed("status=requested") == []
 
 
 async def test_what_twilio_refuses_has_failed(

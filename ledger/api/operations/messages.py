@@ -7,6 +7,7 @@ from pydantic import JsonValue
 from ledger import errors
 from ledger.api.keys import READ
 from ledger.api.message_models import MessageDetails, MessageRecord
+from ledger.api.message_reader import OPEN
 from ledger.api.messages import LIMIT_DEFAULT, LIMIT_MAX
 from ledger.api.operations.operation import Answer, Operation, Parameter
 
@@ -83,6 +84,13 @@ MESSAGES: Final = (
             _address("to", "Whom they are to: a person, or one of our addresses."),
             _address("from", "Whom they are from."),
             _address("counterparty", "The person, whichever the direction."),
+            Parameter(
+                name="status",
+                place="query",
+                schema={"enum": list(OPEN)},
+                description="Only outgoing texts that are in this state; without an "
+                "address.",
+            ),
             Parameter(
                 name="limit",
                 place="query",

@@ -14,5 +14,11 @@ BEGIN
         CREATE INDEX IF NOT EXISTS messages_v1_by_address
             ON messages_v1 (address, direction, position);
     END IF;
+    IF to_regclass('messages_v1_open') IS NULL THEN
+        CREATE INDEX IF NOT EXISTS messages_v1_open
+            ON messages_v1 (status, position)
+            WHERE status IN ('requested', 'unknown', 'scheduled')
+                AND direction = 'outgoing';
+    END IF;
 END
 $$
