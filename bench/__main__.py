@@ -50,6 +50,10 @@ _WRITING = {
     "memory": rows.memory,
     "visible": rows.visible,
 }
+_WRITING_CONSENT = {
+    "webhooks-64-consent": rows.webhooks_64_consent,
+    "webhooks-256-consent": rows.webhooks_256_consent,
+}
 _READING = ("projector", "get-number", "list", "rebuild-beside", "rebuild-beside-get")
 _ASKING = {
     "as-of": asking.as_of,
@@ -173,6 +177,7 @@ def main(  # noqa: PLR0913 - one parameter an option
         shapes = shape_of(events), shape_of(rebuilt)
         run = _Run(plan, names, folder, profile, *shapes, kept)
         run.stage(_WRITING, _write)
+        run.stage(_WRITING_CONSENT, _write_consent)
         run.stage(_READING, _read)
         run.stage(_ASKING, _ask)
         run.stage(_SEALING, _seal)
@@ -194,6 +199,18 @@ def _write(run: _Run) -> None:
             run.measure(name, lambda measure=measure: measure(writing))  # type: ignore[misc]
         if run.profile:
             print_hot_spots(writing)
+
+
+def _write_consent(run: _Run) -> None:
+    """Webhooks where a text is one event, what it says of consent, and not two."""
+    folder = run.folder / "writing-consent"
+    more = {"LEDGER_RECORD_MESSAGES": "false"}
+    with postgres(folder) as database, serve(folder, more=more) as running:
+        run.server = _describe(database)
+        writing = Writing(run.plan, running, database)
+        writing.warm_up()
+        for name, measure in _WRITING_CONSENT.items():
+            run.measure(name, lambda measure=measure: measure(writing))  # type: ignore[misc]
 
 
 def _read(run: _Run) -> None:

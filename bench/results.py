@@ -36,6 +36,18 @@ TARGETS: Final[Mapping[str, Target]] = MappingProxyType(
             0.5,
             0.9,
         ),
+        "webhooks-64-consent": Target(
+            "at 64 connections, with LEDGER_RECORD_MESSAGES=false",
+            "the same (pgbench at 64 clients)",
+            0.4,
+            0.7,
+        ),
+        "webhooks-256-consent": Target(
+            "at 256 connections, with LEDGER_RECORD_MESSAGES=false",
+            "the same (pgbench at 64 clients)",
+            0.5,
+            0.9,
+        ),
         "one-webhook": Target(
             "one webhook at a time, median time",
             "pgbench, one client, one insert",

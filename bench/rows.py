@@ -83,6 +83,16 @@ def webhooks_256(writing: Writing) -> Row:
     return _webhooks("webhooks-256", writing, connections=256)
 
 
+def webhooks_64_consent(writing: Writing) -> Row:
+    """The first again, of a service that records what texts say, and no texts."""
+    return _webhooks("webhooks-64-consent", writing, connections=64)
+
+
+def webhooks_256_consent(writing: Writing) -> Row:
+    """The second again, of the same service."""
+    return _webhooks("webhooks-256-consent", writing, connections=256)
+
+
 def one_webhook(writing: Writing) -> Row:
     """Median time of a text, one after the other."""
     ours, theirs = [], []

@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 from bench.database import Database
@@ -33,6 +34,7 @@ START_SECONDS_MAX: Final = 240
 """A projector that starts 500,000 events behind is ready when they are shown."""
 STOP_SECONDS_MAX: Final = 60
 
+_AS_SHIPPED: Final[Mapping[str, str]] = MappingProxyType({})
 _BIN: Final = Path(sys.executable).parent
 _ROOT: Final = Path(__file__).resolve().parent.parent
 
@@ -63,11 +65,16 @@ def postgres(folder: Path) -> Iterator[Database]:
 
 
 @contextmanager
-def serve(folder: Path, *, is_sealed: bool = True) -> Iterator[Running]:
-    """The service as shipped, on the PostgreSQL in ``folder``, until it is ready."""
+def serve(
+    folder: Path, *, is_sealed: bool = True, more: Mapping[str, str] = _AS_SHIPPED
+) -> Iterator[Running]:
+    """The service as shipped, on the PostgreSQL in ``folder``, until it is ready.
+
+    ``more`` are settings that are not as shipped.
+    """
     port = _free_port()
     command = [_BIN / "consent-ledger", "serve", "--workers", str(WORKERS)]
-    env = environment(folder, port, is_sealed=is_sealed)
+    env = {**environment(folder, port, is_sealed=is_sealed), **more}
     with _process(command, env, folder / "serve.log") as process:
         running = Running(f"http://127.0.0.1:{port}", port, process.pid)
         _wait_until_ready(running, "/readyz", process, folder / "serve.log")
