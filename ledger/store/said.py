@@ -27,6 +27,8 @@ WORDS_MAX: Final = 10_000
 """How many different ones are remembered: some megabytes."""
 
 _TIME: Final = len("2026-11-21T00:00:00.000000+00:00")
+_DATE: Final = len("2026-11-21")
+_T: Final = ord("T")
 # Where each part of a state begins.
 _RECORDED: Final = len(STATE_HEAD)
 _MIDDLE: Final = _RECORDED + _TIME
@@ -90,6 +92,8 @@ class SaidReader:
             or state[-1:] != b"}"
             or b"\\" in state
             or not state.isascii()
+            # Whatever is there, a control character too, fromisoformat() takes for a T.
+            or not state[_RECORDED + _DATE] == state[_OCCURRED + _DATE] == _T
         ):
             return None
         found = state[_WORDS:number]
