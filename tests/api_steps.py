@@ -99,3 +99,18 @@ async def deaf(client: Client, path: str, **headers: str) -> AsyncIterator[None]
         yield
     finally:
         connected.close()
+
+
+async def has_stopped_reading(client: Client, connection: Connection) -> bool:
+    """Whether a client that does not read is waited for, and no transaction is open."""
+    runner = client.server.runner
+    assert runner is not None
+    assert runner.server is not None
+    if not any(handling.writing_paused for handling in runner.server.connections):
+        return False
+    return bool(
+        await connection.fetchval(
+            """SELECT bool_and(state = 'idle') FROM pg_stat_activity
+            WHERE datname = current_database() AND application_name LIKE '%web'"""
+        )
+    )

@@ -10,7 +10,16 @@ from typing import Any, Final
 import aiohttp
 import pytest
 from aiohttp import ClientResponse
-from api_steps import CONSENT, ask, deaf, key_of, record, refusal, text
+from api_steps import (
+    CONSENT,
+    ask,
+    deaf,
+    has_stopped_reading,
+    key_of,
+    record,
+    refusal,
+    text,
+)
 from builders import NUMBER, SENDER, bearer, signal
 from conftest import CatchUp, Client, eventually, settings_for
 
@@ -393,7 +402,7 @@ async def test_no_more_than_a_batch_is_read_ahead_of_who_does_not_read(
     for _ in range(30):
         await handler.handle(signal(evidence={"Body": body}))
     async with deaf(client, EVENTS):
-        await eventually(lambda: has_stopped_reading(connection))
+        await eventually(lambda: has_stopped_reading(client, connection))
         runner = client.server.runner
         assert runner is not None
         assert runner.server is not None
@@ -403,15 +412,3 @@ async def test_no_more_than_a_batch_is_read_ahead_of_who_does_not_read(
         assert 0 < ahead < 3.1 * len(body)
         async with asyncio.timeout(SECONDS_MAX):
             await client.server.close()
-
-
-async def has_stopped_reading(connection: Connection) -> bool:
-    """Whether events were read, are read no more, and no transaction is left open."""
-    stopped = await connection.fetchval(
-        """SELECT max(state_change) < clock_timestamp() - interval '0.5 seconds'
-            AND bool_and(state = 'idle')
-        FROM pg_stat_activity
-        WHERE datname = current_database() AND pid <> pg_backend_pid()
-            AND application_name = 'consent-ledger web'"""
-    )
-    return bool(stopped)

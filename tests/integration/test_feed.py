@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import pytest
 from aiohttp import ClientResponse
-from api_steps import ask, deaf, record, refusal, text
+from api_steps import ask, deaf, has_stopped_reading, record, refusal, text
 from builders import NUMBER, bearer
 from conftest import CatchUp, Client, eventually, settings_for
 from list_rows import fill
@@ -258,7 +258,7 @@ async def test_a_client_that_does_not_read_holds_up_nothing(
     """It keeps no transaction open, and the service stops without it."""
     await fill(connection, 60_000)
     async with deaf(client, f"{LIST}?snapshot=true", Accept="text/event-stream"):
-        await eventually(lambda: has_stopped_reading(connection))
+        await eventually(lambda: has_stopped_reading(client, connection))
         async with asyncio.timeout(SECONDS_MAX):
             await client.server.close()
 
@@ -280,16 +280,3 @@ async def test_a_client_that_does_not_read_is_cut_off(
     async with deaf(client, f"{LIST}?snapshot=true", Accept="text/event-stream"):
         assert server.connections
         await eventually(is_alone)
-
-
-async def has_stopped_reading(connection: Connection) -> bool:
-    """Whether the table was read, is read no more, and no transaction is left open."""
-    # A stream that is up to date looks for changes every 0.2 seconds.
-    stopped = await connection.fetchval(
-        """SELECT max(state_change) < clock_timestamp() - interval '1 second'
-            AND bool_and(state = 'idle')
-        FROM pg_stat_activity
-        WHERE datname = current_database() AND pid <> pg_backend_pid()
-            AND query LIKE '%phone_numbers_v1%'"""
-    )
-    return bool(stopped)
