@@ -46,15 +46,16 @@ async def _bulk(request: web.Request) -> web.Response:
 
 
 def _taken(account: Account, item: dict[str, Any]) -> Document:
-    faults = [n for n, form in _FORMS.items() if not form.fullmatch(str(item[n]))]
-    if item["sender_id"] not in _senders(account):
+    given = {name: str(value) for name, value in item.items()}
+    faults = [n for n, form in _FORMS.items() if not form.fullmatch(given.get(n, ""))]
+    if given.get("sender_id") not in _senders(account):
         faults.append("sender_id")
-    if item["contact_id"] in account.list_of("unwanted"):
+    if given.get("contact_id") in account.list_of("unwanted"):
         faults.append("contact_id")
     if not faults:
         _take(account, item)
     return {
-        "correlation_id": item["correlation_id"],
+        "correlation_id": given.get("correlation_id"),
         "error_code": INVALID if faults else 0,
         "error_messages": [f"invalid {name}" for name in faults],
     }
