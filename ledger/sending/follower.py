@@ -113,7 +113,7 @@ class Follower:
             log.warning("settle_refused", extra=fields)
         return None
 
-    async def _settle(self, text: RequestedText) -> str:
+    async def _settle(self, text: RequestedText) -> str | None:
         """One that was not found may be any of those that are just like it."""
         like_it = [
             other

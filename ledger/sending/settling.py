@@ -19,7 +19,7 @@ from ledger.generations import person_now
 from ledger.observations import SettledOutcome, count_arrival, count_settled
 from ledger.sending.matching import CLOCKS_APART_MAX, Wanted, match
 from ledger.sending.sender import sent_report
-from ledger.sending.texts import RequestedText
+from ledger.sending.texts import RequestedText, read_texts
 from ledger.store.event_store import EventStore
 from ledger.store.keyring import Keyring
 from ledger.twilio import messages
@@ -49,10 +49,11 @@ class Tools(NamedTuple):
 
 async def settle(
     tools: Tools, text: RequestedText, unsettled: Iterable[RequestedText]
-) -> SettledOutcome:
+) -> SettledOutcome | None:
     """Find out whether Twilio has a text, and record it.
 
-    ``unsettled`` are all that are open, this one too.
+    ``unsettled`` are all that are open, this one too. None where another process has
+    found it out meanwhile.
 
     Raises:
         TwilioRefused, TwilioUnavailable: it does not say now.
@@ -62,7 +63,12 @@ async def settle(
     wanted = _wanted(tools, text, unsettled)
     since = wanted.since - CLOCKS_APART_MAX
     shown = await messages.messages_to(tools.account, wanted.to, since)
-    found = match(wanted, shown, await _taken(tools, shown))
+    taken = await _taken(tools, shown)
+    # After what is taken was read: another process may have taken ours, for this text,
+    # and then there seems to be none.
+    if not await _is_unsettled(tools, text):
+        return None
+    found = match(wanted, shown, taken)
     match found:
         case ShownMessage():
             return await _record_sent(tools, text, number, found)
@@ -72,6 +78,12 @@ async def settle(
             return await _record(tools, text, number, "unknown", "unknown")
         case _:
             assert_never(found)
+
+
+async def _is_unsettled(tools: Tools, text: RequestedText) -> bool:
+    message_id = text.message.id
+    texts = await read_texts(tools.store, tools.keyring, [message_id])
+    return texts[message_id].is_unsettled
 
 
 async def is_out(tools: Tools, text: RequestedText) -> bool:
