@@ -39,9 +39,10 @@ from ledger.everyday import EVERYDAY, Everyday
 from ledger.garbage import collecting_seldom
 from ledger.master_key import load_master_keys
 from ledger.message_log import MessageLog
+from ledger.notifying.worker import notifying
 from ledger.observations import count_gathered
 from ledger.sending.sender import Sending
-from ledger.sending.worker import SendingWorker
+from ledger.sending.worker import settling
 from ledger.settings import Settings
 from ledger.store.database import open_pool
 from ledger.store.keyring import Keyring
@@ -80,15 +81,15 @@ async def make_app(dsn: str, settings: Settings) -> web.Application:
     feed = Feed(serving, read_model, bell, streams, settings)
     checks = CheckReader(pool, keyring, read_model, settings)
     sending = Sending(handler, store, keyring, settings)
-    worker = SendingWorker(dsn, pool, handler, store, keyring, sending, settings)
+    settler = settling(dsn, pool, handler, store, keyring, sending, settings)
+    told = notifying(dsn, pool, store, keyring, settings)
+    parts = (pool, bell, read_model, past, lists, feed, handler, sending, settler, told)
 
     async def running(_: web.Application) -> AsyncIterator[None]:
         # aiohttp has answered every accepted request before it comes back here.
         async with AsyncExitStack() as stack:
-            for part in (pool, bell, read_model, past, lists, feed, handler, sending):
+            for part in parts:
                 await stack.enter_async_context(part)
-            if settings.settle_in_serve:
-                await stack.enter_async_context(worker)
             with collecting_seldom():
                 yield
         count_gathered()

@@ -82,6 +82,17 @@ SENDING_OPEN = Gauge(
     ["state"],
     multiprocess_mode="mostrecent",
 )
+NOTICES = Counter(
+    "ledger_notices",
+    "Notices of changes of consent, by whether the other side has taken them.",
+    ["channel", "outcome"],
+)
+NOTICES_LAG = Gauge(
+    "ledger_notices_lag_events",
+    "Events that a channel of notices has still to look at.",
+    ["channel"],
+    multiprocess_mode="mostrecent",
+)
 QUEUE = Gauge(
     "ledger_queue_waiting",
     "Signals and texts waiting to be recorded.",
@@ -130,6 +141,7 @@ REBUILD_TOTAL = Gauge(
 PHASES: Final = ("filling", "indexing", "catching up", "compared", "cancelled")
 
 SettledOutcome = Literal["sent", "not_sent", "unknown", "canceled", "too_late"]
+NoticeOutcome = Literal["delivered", "failed"]
 AnswerOutcome = Literal["sent", "refused", "failed", "late", "busy"]
 """``refused``: a handler's reply that may not be sent to this person, or not by us."""
 
@@ -192,6 +204,17 @@ def observe_sending(*, unsettled: int, scheduled: int) -> None:
     """Set how many texts are open, and why."""
     SENDING_OPEN.labels("unsettled").set(unsettled)
     SENDING_OPEN.labels("scheduled").set(scheduled)
+
+
+def count_notice(channel: str, outcome: NoticeOutcome) -> None:
+    """Count one try to tell of a change."""
+    NOTICES.labels(channel, outcome).inc()
+
+
+def observe_notices(lag_events: Mapping[str, int]) -> None:
+    """Set how far each channel is behind."""
+    for channel, lag in lag_events.items():
+        NOTICES_LAG.labels(channel).set(lag)
 
 
 def count_gathered() -> None:

@@ -16,6 +16,7 @@ from ledger.api.read_model import RUNNING_SECONDS_MAX, read_rebuilds
 from ledger.api.serving import Serving
 from ledger.domain.ids import Answer
 from ledger.errors import InvalidKey, LedgerError, NotServed
+from ledger.notifying.follower import ChannelStatus, read_channels
 from ledger.store.database import Connection, translated
 from ledger.store.statements import statement
 
@@ -82,6 +83,8 @@ class Status:
     """Those whose every consent has lapsed."""
     messages_unsettled: int
     """Texts of which nobody knows yet whether Twilio has them."""
+    notices: list[ChannelStatus]
+    """Where each channel stands that was ever started."""
     projections: list[ProjectionStatus]
     rebuilds: list[RebuildStatus]
 
@@ -114,6 +117,7 @@ async def read_status(connection: Connection) -> Status:
         numbers_out=totals["out"],
         numbers_unknown=totals["unknown"],
         messages_unsettled=unsettled,
+        notices=await read_channels(connection),
         projections=[_projection(row, answering) for row in rows if row["name"]],
         rebuilds=[RebuildStatus(*r) for r in await read_rebuilds(connection)],
     )
@@ -141,6 +145,8 @@ def print_status(status: Status, *, as_json: bool) -> None:
         )
     if status.messages_unsettled:
         typer.echo(f"texts     {status.messages_unsettled} to be settled")
+    for channel in status.notices:
+        typer.echo(_notices(channel))
     table = Table("projection", "version", "serves", "position", "behind", "state")
     for p in status.projections:
         state = p.stopped_reason or f"last seen {p.idle_seconds:.0f} s ago"
@@ -156,6 +162,14 @@ def print_status(status: Status, *, as_json: bool) -> None:
     Console().print(table)
     if status.rebuilds:
         Console().print(_rebuilds(status.rebuilds))
+
+
+def _notices(channel: ChannelStatus) -> str:
+    line = f"notices   {channel.channel}: {channel.lag_events} events behind"
+    if channel.failing_since is None:
+        return line
+    since = f"{channel.failing_since:%Y-%m-%d %H:%M:%S}Z"
+    return f"{line}, failing since {since}: {channel.failed_reason}"
 
 
 def _rebuilds(rebuilds: Sequence[RebuildStatus]) -> Table:

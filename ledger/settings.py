@@ -5,47 +5,24 @@ Nothing else reads the environment. The subtle part is what may be left out: wit
 with it, nothing is made up, and whoever needs a secret that is missing refuses.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    Json,
-    SecretStr,
-    ValidationError,
-)
+from pydantic import BaseModel, ConfigDict, Field, Json, SecretStr, ValidationError
 
 from ledger.domain.classify import Vocabulary
-from ledger.domain.ids import EVERY_SENDER
 from ledger.domain.replies import ReplyTexts
 from ledger.errors import ConfigurationError
-
-
-def _comma_separated(value: object) -> object:
-    if isinstance(value, str):
-        return tuple(part.strip() for part in value.split(",") if part.strip())
-    return value
-
-
-def _by_sender(value: object) -> object:
-    """JSON, or one handler, which is for every sender."""
-    if not isinstance(value, str):
-        return value
-    if not value.strip().startswith("{"):
-        return {EVERY_SENDER: value.strip()}
-    try:
-        return json.loads(value)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"it is not JSON: {error}") from None
-
-
-Words = Annotated[tuple[str, ...], BeforeValidator(_comma_separated)]
-Reply = Annotated[str, Field(min_length=1, max_length=320)]
+from ledger.setting_values import (
+    Handlers,
+    MailAddress,
+    MailAddresses,
+    MailUrl,
+    Reply,
+    SigningSecrets,
+    Words,
+)
 
 
 class Settings(BaseModel):
@@ -184,6 +161,34 @@ class Settings(BaseModel):
     """Whether `serve` settles such texts, and cancels scheduled texts to whoever opts
     out. Set to false where `consent-ledger settle` is run by a timer. Default: true."""
 
+    notify_url: str | None = Field(
+        None, alias="LEDGER_NOTIFY_URL", pattern=r"^https?://[^/\s?#@]+[^\s?#@]*$"
+    )
+    """Where each change of consent is posted, number and all. Default: none."""
+
+    notify_secrets: SigningSecrets = Field((), alias="LEDGER_NOTIFY_SECRET")
+    """What signs that, 24 random bytes or more in base64, maybe after `whsec_`; two,
+    comma-separated, while rotating. Default: none; with LEDGER_NOTIFY_URL it is needed.
+    """
+
+    notify_email: MailAddresses = Field((), alias="LEDGER_NOTIFY_EMAIL")
+    """Who gets an e-mail of each change, number and all; several, comma-separated.
+    Default: none."""
+
+    notify_email_from: MailAddress | None = Field(
+        None, alias="LEDGER_NOTIFY_EMAIL_FROM"
+    )
+    """Whom it comes from. Default: the first of LEDGER_NOTIFY_EMAIL."""
+
+    smtp_url: MailUrl | None = Field(None, alias="LEDGER_SMTP_URL")
+    """The mail server, smtp://user:password@host:port or smtps://. Default: none; with
+    LEDGER_NOTIFY_EMAIL it is needed."""
+
+    notify_seconds_max: float = Field(
+        10.0, alias="LEDGER_NOTIFY_SECONDS_MAX", gt=0, le=120
+    )
+    """How long telling of one change may take, in seconds. Default: 10."""
+
     reply_to_stop: Reply | None = Field(None, alias="LEDGER_REPLY_TO_STOP")
     """What an opt-out is answered with, once, where Twilio does not answer it itself:
     on a standalone short code. The law allows one message without marketing (47 CFR
@@ -199,11 +204,9 @@ class Settings(BaseModel):
     """Whether LEDGER_REPLY_TO_STOP also answers free text that opts out, which Twilio
     never answers, on every sender. Default: false."""
 
-    on_message: Annotated[
-        dict[str, str],
-        BeforeValidator(_by_sender),
-        Field(alias="LEDGER_ON_MESSAGE"),
-    ] = Field(default_factory=dict)
+    on_message: Annotated[Handlers, Field(alias="LEDGER_ON_MESSAGE")] = Field(
+        default_factory=dict
+    )
     """A function that gets each text and may reply, as module:function or the name of
     an entry point in the group consent_ledger.on_message; or several as JSON, by number
     or service: {"+14155550199": "shop.texts:on_message", "*": "rest"}. It runs with all
@@ -301,6 +304,7 @@ class Settings(BaseModel):
             raise ConfigurationError(_explained(error)) from None
         _refuse_empty_tokens(settings)
         _refuse_early_settling(settings)
+        _refuse_half_notices(settings)
         return settings
 
     @property
@@ -364,6 +368,13 @@ def _refuse_early_settling(settings: Settings) -> None:
             "LEDGER_SETTLE_SECONDS is less than twice LEDGER_SEND_SECONDS_MAX: a text "
             "might be taken for lost while it is being sent"
         )
+
+
+def _refuse_half_notices(settings: Settings) -> None:
+    if settings.notify_url and not settings.notify_secrets:
+        raise ConfigurationError("LEDGER_NOTIFY_URL needs LEDGER_NOTIFY_SECRET")
+    if settings.notify_email and not settings.smtp_url:
+        raise ConfigurationError("LEDGER_NOTIFY_EMAIL needs LEDGER_SMTP_URL")
 
 
 def _explained(error: ValidationError) -> str:

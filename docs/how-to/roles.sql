@@ -34,6 +34,10 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON twilio_walks, consent_pushes, pushed_con
 GRANT SELECT, UPDATE ON sending_checkpoint TO ledger_web;
 GRANT SELECT ON sending_checkpoint TO ledger_projector;
 
+-- One of them tells others of changes, and notes how far it has come.
+GRANT SELECT, INSERT, UPDATE ON notice_channels TO ledger_web;
+GRANT SELECT ON notice_channels TO ledger_projector;
+
 -- They make keys, and may destroy one only by erasing its subject: the function runs
 -- with the owner's rights, appends the event that says so, and does both or neither.
 GRANT SELECT, INSERT ON identity_key, subject_keys, evidence_keys TO ledger_web;

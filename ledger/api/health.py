@@ -14,9 +14,12 @@ from ledger.api.read_model import ReadModel
 from ledger.command_handler import CommandHandler
 from ledger.errors import NotServed, SchemaMismatch, StoreUnavailable, UnknownEvent
 from ledger.migrations import check_schema
+from ledger.notifying.follower import read_channels
+from ledger.notifying.worker import channels
 from ledger.observations import (
     QUEUE,
     metrics,
+    observe_notices,
     observe_projections,
     observe_rebuilds,
 )
@@ -107,6 +110,10 @@ class HealthApi:
         return reasons
 
     async def _observe(self) -> None:
+        # Of a channel that nobody has set, the lag grows and means nothing.
+        wanted = {channel.name for channel in channels(self._settings)}
+        found = await read_channels(self._pool)
+        observe_notices({c.channel: c.lag_events for c in found if c.channel in wanted})
         position, states = await self._read_model.projections()
         rebuilds = {r.name: r for r in await self._read_model.rebuilds()}
         answering = {s.name: s.version for s in states if s.serving}

@@ -53,6 +53,7 @@
     │   ├── QueueFull
     │   ├── NotYetProjected
     │   ├── NotServed
+    │   ├── NoticeUndelivered
     │   └── TwilioUnavailable     what Twilio was asked for may not be done
     │       ├── TwilioTimeout
     │       ├── TwilioBusy
@@ -113,6 +114,7 @@ from ledger.errors.ledger_error import (
     LedgerError,
 )
 from ledger.errors.passing import (
+    NoticeUndelivered,
     NotServed,
     NotYetProjected,
     QueueFull,
@@ -187,6 +189,7 @@ __all__ = [
     "NotFound",
     "NotServed",
     "NotYetProjected",
+    "NoticeUndelivered",
     "OnHold",
     "PositionMissing",
     "PreconditionFailed",

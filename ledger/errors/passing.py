@@ -35,3 +35,9 @@ class NotServed(TryAgain):
     """The tables that answer are of a release that this one does not know."""
 
     code = "not_served"
+
+
+class NoticeUndelivered(TryAgain):
+    """Whoever is to be told of a change may not have been told."""
+
+    code = "notice_undelivered"

@@ -8,6 +8,7 @@ from builders import ACCOUNT_SID, AUTH_TOKEN
 from ledger.development import with_development_secrets
 from ledger.domain.classify import classify
 from ledger.errors import ConfigurationError
+from ledger.setting_values import mail_server
 from ledger.settings import Settings
 
 DATABASE = {
@@ -58,6 +59,16 @@ def test_a_misspelt_setting_is_refused_by_name() -> None:
         ("LEDGER_FREE_TEXT", "perhaps"),
         ("LEDGER_TWILIO_SUBACCOUNTS", "{"),
         ("LEDGER_TWILIO_SUBACCOUNTS", "[]"),
+        ("LEDGER_NOTIFY_URL", "ftp://example.org"),
+        ("LEDGER_NOTIFY_URL", "https://user:password@example.org"),
+        ("LEDGER_NOTIFY_SECRET", "whsec_c2hvcnQ="),
+        ("LEDGER_NOTIFY_SECRET", "%"),
+        ("LEDGER_NOTIFY_EMAIL", "nobody"),
+        ("LEDGER_NOTIFY_EMAIL", "a@example.org, b"),
+        ("LEDGER_NOTIFY_EMAIL_FROM", "Ledger <a@example.org>"),
+        ("LEDGER_SMTP_URL", "mail.example.org"),
+        ("LEDGER_SMTP_URL", "smtp://mail.example.org:port"),
+        ("LEDGER_NOTIFY_SECONDS_MAX", "0"),
     ],
 )
 def test_a_value_out_of_bounds_is_refused_by_name(name: str, value: str) -> None:
@@ -165,6 +176,36 @@ def test_words_are_added_by_configuration() -> None:
     assert meanings == expected
 
 
+@pytest.mark.parametrize(
+    ("given", "missing"),
+    [
+        ({"LEDGER_NOTIFY_URL": "https://example.org"}, "LEDGER_NOTIFY_SECRET"),
+        ({"LEDGER_NOTIFY_EMAIL": "a@example.org"}, "LEDGER_SMTP_URL"),
+    ],
+)
+def test_half_of_what_a_notice_needs_is_refused(
+    given: dict[str, str], missing: str
+) -> None:
+    """Nothing is told unsigned, and no e-mail waits for a server."""
+    with pytest.raises(ConfigurationError, match=missing):
+        read(**given)
+
+
+@pytest.mark.parametrize(
+    ("url", "server"),
+    [
+        ("smtp://mail.example.org", ("mail.example.org", 587, False, None, None)),
+        ("smtps://u%40x:p%2F@m.org", ("m.org", 465, True, "u@x", "p/")),
+        ("smtp://127.0.0.1:25/", ("127.0.0.1", 25, False, None, None)),
+    ],
+)
+def test_a_mail_server_is_what_its_url_says(
+    url: str, server: tuple[object, ...]
+) -> None:
+    """The usual ports, unless it names one; names and passwords may be encoded."""
+    assert mail_server(url) == server
+
+
 def test_free_text_can_be_switched_off() -> None:
     """For those who read such texts themselves."""
     vocabulary = read(LEDGER_FREE_TEXT="false").vocabulary()
@@ -185,6 +226,8 @@ def test_no_secret_is_ever_shown() -> None:
         "TWILIO_AUTH_TOKEN": secret,
         "LEDGER_ADMIN_KEY": secret + secret,
         "LEDGER_TWILIO_SUBACCOUNTS": json.dumps({"ACsub": secret}),
+        "LEDGER_SMTP_URL": f"smtps://user:{secret}@mail.example.org",
+        "LEDGER_NOTIFY_SECRET": secret + secret + secret,
     }
     assert secret not in repr(Settings.from_mapping(given))
     bad = {**given, "LEDGER_TWILIO_SUBACCOUNTS": json.dumps([secret])}

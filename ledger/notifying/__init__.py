@@ -1,0 +1,5 @@
+"""Tells others of changes of consent.
+
+In reading order: ``changes``, ``notice``, ``channel``, ``url``, ``email``,
+``follower``, ``worker``.
+"""

@@ -1,0 +1,5 @@
+-- Where every channel stands, and how many events it has still to look at.
+SELECT c.channel, c.position, greatest(0, l.position - c.position) AS lag_events,
+    c.failing_since, c.failed_reason
+FROM notice_channels AS c, ledger_position AS l
+ORDER BY c.channel
