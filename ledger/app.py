@@ -42,9 +42,10 @@ from ledger.message_log import MessageLog
 from ledger.notifying.worker import notifying
 from ledger.observations import count_gathered
 from ledger.sending.sender import Sending
+from ledger.sending.unscheduling import Unscheduling
 from ledger.sending.worker import settling
 from ledger.settings import Settings
-from ledger.store.database import open_pool
+from ledger.store.database import Pool, open_pool
 from ledger.store.keyring import Keyring
 from ledger.store.postgres import PostgresEventStore
 from ledger.store.subscription import Doorbell
@@ -118,12 +119,23 @@ async def make_app(dsn: str, settings: Settings) -> web.Application:
         EventsApi(keys, store, keyring, streams, bell),
         ChecksApi(keys, checks, read_model, store, settings),
         ReceiptsApi(keys, store),
-        ErasuresApi(keys, Erasures(pool, store, keyring)),
+        ErasuresApi(keys, _erasures(pool, handler, store, keyring, settings)),
         HealthApi(pool, read_model, handler, settings),
         OpenApi(keys),
     ):
         app.router.add_routes(resource.routes())
     return app
+
+
+def _erasures(
+    pool: Pool,
+    handler: CommandHandler,
+    store: PostgresEventStore,
+    keyring: Keyring,
+    settings: Settings,
+) -> Erasures:
+    unschedule = Unscheduling(handler, store, keyring, settings)
+    return Erasures(pool, store, keyring, unschedule)
 
 
 def _webhook(

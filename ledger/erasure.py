@@ -7,13 +7,13 @@ that has grown meanwhile is decided again, so that no STOP and no hold slips in 
 """
 
 import unicodedata
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 from ledger.domain.consent import Subject, evolve, nobody, overall_deciding
 from ledger.domain.events import HoldPlaced, HoldReleased, LedgerEvent, SubjectErased
-from ledger.domain.ids import Answer, PhoneNumber, Position, Version
+from ledger.domain.ids import Answer, PhoneNumber, Position, SubjectId, Version
 from ledger.errors import InvalidReason, NotFound, OnHold, StoreUnavailable
 from ledger.store.codec import STATE_HEAD, STATE_MIDDLE, encode_open
 from ledger.store.database import Pool, translated
@@ -25,6 +25,13 @@ _ERASE: Final = statement("ledger", "erase_subject")
 _TRIES_MAX: Final = 20
 _REASON_CHARACTERS_MAX: Final = 500
 _TELLING_DIGITS: Final = 7
+
+Unschedule = Callable[[SubjectId], Awaitable[None]]
+"""Sees that no text that is scheduled to a subject is sent."""
+
+
+async def nothing_scheduled(_: SubjectId) -> None:
+    """For where no texts are sent."""
 
 
 class Erased(NamedTuple):
@@ -51,10 +58,17 @@ class _Newest(NamedTuple):
 class Erasures:
     """Erases, holds and releases."""
 
-    def __init__(self, pool: Pool, store: EventStore, keyring: Keyring) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        store: EventStore,
+        keyring: Keyring,
+        unschedule: Unschedule = nothing_scheduled,
+    ) -> None:
         self._pool = pool
         self._store = store
         self._keyring = keyring
+        self._unschedule = unschedule
 
     async def erase(self, number: PhoneNumber, *, reason: str, actor: str) -> Erased:
         """Destroy what is personal of ``number``; a second time changes nothing.
@@ -63,6 +77,8 @@ class Erasures:
             InvalidReason: the reason is too long, or tells the number.
             NotFound: the number was never seen.
             OnHold: it is under a legal hold.
+            TryAgain, TwilioRefused, TwilioUnavailable: a text that is scheduled to it
+                is not known to be canceled. Nothing is erased.
             StoreUnavailable: it is not known to be done; safe to try again.
         """
         _check_reason(reason, number)
@@ -71,6 +87,7 @@ class Erasures:
             if before is not None and newest.is_new:
                 return before
             _refuse_held(subject)
+            await self._unschedule(subject.id)
             position = await self._erase(subject, reason, actor)
             if position is not None:
                 return Erased(_answer(subject), position)

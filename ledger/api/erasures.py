@@ -33,6 +33,8 @@ class ErasuresApi:
             InvalidReason: there is none, or it tells the number.
             NotFound: the number was never seen.
             OnHold: it is under a legal hold.
+            TryAgain, TwilioRefused, TwilioUnavailable: a text that is scheduled to it
+                is not known to be canceled. Nothing is erased.
             StoreUnavailable: not known to be done; safe to send again.
         """
         principal = await self._keys.require(request, ERASE)

@@ -8,6 +8,7 @@ import orjson
 import typer
 
 from ledger.cli.setup import AsJson, Ledger, with_ledger
+from ledger.command_handler import CommandHandler
 from ledger.domain.ids import typed_number
 from ledger.erasure import Erasures
 
@@ -24,8 +25,16 @@ def erase(number: Number, reason: Reason, *, as_json: AsJson = False) -> None:
     """Destroy what is personal of a number; that it is out stays known."""
 
     async def run(ledger: Ledger) -> dict[str, object]:
-        erasures = _erasures(ledger)
-        done = await erasures.erase(typed_number(number), reason=reason, actor=actor())
+        # Not before, as in ``settle``: with it comes the library of metrics.
+        from ledger.sending.unscheduling import Unscheduling  # noqa: PLC0415
+
+        given = (ledger.store, ledger.keyring, ledger.settings)
+        async with CommandHandler(*given) as handler:
+            unschedule = Unscheduling(handler, *given)
+            erasures = Erasures(ledger.pool, ledger.store, ledger.keyring, unschedule)
+            done = await erasures.erase(
+                typed_number(number), reason=reason, actor=actor()
+            )
         return {"erased": True, "status": done.status, "position": done.position}
 
     _print(with_ledger(run), as_json=as_json)

@@ -42,7 +42,6 @@ _HEADS_MAX: Final = 5_000
 _REQUESTED: Final = get_topic(MessageRequested)
 _TOLD: Final = frozenset(map(get_topic, (MessageSent, MessageStatusChanged)))
 _OF_PERSON: Final = frozenset(map(get_topic, (ConsentChanged, SubjectErased)))
-_WITH_TWILIO: Final = frozenset(("accepted", "scheduled"))
 
 
 class Open(NamedTuple):
@@ -166,10 +165,7 @@ class Follower:
         message = text.message
         if text.phone_number is None or message.status in ENDED:
             return False  # Of who was erased there is nothing left to ask by.
-        if text.is_unsettled:
-            return True
-        is_due_later = message.send_at is not None and message.send_at > self._now
-        return is_due_later and text.sid is not None and message.status in _WITH_TWILIO
+        return text.is_unsettled or text.is_scheduled(self._now)
 
     async def _save(self) -> None:
         """Let the next start read from before the oldest that is open."""

@@ -33,7 +33,7 @@ ACTOR = "settle"
 _SAYS = {
     "failed": "Twilio shows no message that could be this one: it was not sent.",
     "unknown": "Twilio shows messages of which any or none may be this one.",
-    "canceled": "The number opted out before the text was due.",
+    "canceled": "The number opted out, or was erased, before the text was due.",
 }
 
 

@@ -6,7 +6,7 @@ of somebody who was erased there is no number, and no SID to ask Twilio by.
 
 from collections.abc import Collection
 from datetime import datetime
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from ledger.domain.events import (
     MessageEvent,
@@ -20,6 +20,8 @@ from ledger.domain.signals import Evidence
 from ledger.store.codec import RecordedEvent
 from ledger.store.event_store import EventStore
 from ledger.store.keyring import Keyring, Opened
+
+_WITH_TWILIO: Final = frozenset(("accepted", "scheduled"))
 
 
 class RequestedText(NamedTuple):
@@ -40,6 +42,15 @@ class RequestedText(NamedTuple):
     def is_unsettled(self) -> bool:
         """Whether it is not known what Twilio has done."""
         return self.message.status == "requested"
+
+    def is_due_after(self, now: datetime) -> bool:
+        """Whether it is to be sent later than that."""
+        return self.message.send_at is not None and self.message.send_at > now
+
+    def is_scheduled(self, now: datetime) -> bool:
+        """Whether Twilio keeps it until later, and would cancel it."""
+        is_kept = self.sid is not None and self.message.status in _WITH_TWILIO
+        return is_kept and self.is_due_after(now)
 
     def content_field(self, name: str) -> str | None:
         """A part of what was to be sent."""

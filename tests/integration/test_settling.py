@@ -15,11 +15,13 @@ from typing import Final
 from uuid import UUID
 
 import pytest
+from aiohttp import ClientResponse
 from api_steps import record, text
 from builders import NUMBER, SENDER, bearer
 from conftest import Client, Pauses, eventually, settings_for
 from e2e.processes import command_line, environment_for
 from sending_steps import (
+    LATER,
     SERVICE,
     TEMPLATE,
     Start,
@@ -435,3 +437,44 @@ async def test_a_service_sees_to_it_by_itself(start: Start, account: Account) ->
     metrics = await (await both[0].get("/metrics")).text()
     assert 'ledger_settled_total{outcome="canceled"}' in metrics
     assert SENDER not in metrics
+
+
+async def test_an_erasure_cancels_what_is_scheduled_before_it_erases(
+    shop: Client, standin: StandIn, account: Account
+) -> None:
+    """Where Twilio cannot be asked nothing is erased: nobody could cancel any more."""
+    await post_scheduled(shop)
+    standin.fail(faults.slow)
+    assert (await erase(shop)).status == 503
+    assert [m["status"] for m in sent(account)] == ["scheduled"]
+    assert (await erase(shop)).status == 200
+    assert [m["status"] for m in sent(account)] == ["canceled"]
+
+
+async def test_an_erasure_waits_until_it_is_known_whether_a_text_is_scheduled(
+    shop: Client, standin: StandIn, account: Account, follower: MakeFollower
+) -> None:
+    """It has no SID to cancel by as long as Twilio has not said that it has it."""
+    standin.fail(faults.gone, done=True)
+    given = {"messagingServiceSid": SERVICE, "sendAt": LATER}
+    assert (await post(shop, **given)).status == 202
+    refused = await erase(shop)
+    assert (refused.status, (await refused.json())["code"]) == (503, "try_again")
+    await follower().run_once(at_once=True)
+    assert (await erase(shop)).status == 200
+    assert [m["status"] for m in sent(account)] == ["canceled"]
+
+
+async def test_what_twilio_has_deleted_keeps_nobody_from_being_erased(
+    shop: Client, account: Account
+) -> None:
+    """There is nothing that could be sent; and of what was sent nothing is asked."""
+    await post_scheduled(shop)
+    account.list_of("messages").clear()
+    assert (await erase(shop)).status == 200
+
+
+async def erase(client: Client) -> ClientResponse:
+    """Erase ``NUMBER``."""
+    path = f"/PhoneNumbers/{NUMBER}?reason=asked"
+    return await client.delete(path, headers=bearer())

@@ -50,6 +50,8 @@ ERASING: Final = (
             errors.InvalidReason,
             errors.NotFound,
             errors.OnHold,
+            errors.TwilioRefused,
+            errors.TwilioUnavailable,
         ),
     ),
 )
