@@ -30,7 +30,7 @@ from notice_receivers import (
 from ledger.app import make_app
 from ledger.domain.ids import PhoneNumber
 from ledger.erasure import Erasures
-from ledger.errors import NoticeUndelivered
+from ledger.errors import NoticeUndelivered, UnknownEvent
 from ledger.notifying.follower import ChannelStatus, Follower, read_channels
 from ledger.notifying.url import UrlChannel
 from ledger.reports import print_status, read_status
@@ -231,6 +231,25 @@ async def test_an_erasure_is_told_without_the_number(
     assert said["phoneNumber"] is erased["phoneNumber"] is None
     assert said["subjectId"] == erased["subjectId"]
     assert (erased["status"], erased["source"]) == ("out", None)
+
+
+async def test_an_event_of_another_release_stops_it_there(
+    client: Client, follower: Follower, receiver: Receiver, connection: Connection
+) -> None:
+    """What comes before is told, and nothing is skipped; everybody can see why."""
+    await text(client, "STOP")
+    await connection.execute(
+        "INSERT INTO ledger_events VALUES "
+        "(gen_random_uuid(), 1, 'ledger.domain.events:Unheard', '{}', 2)"
+    )
+    await connection.execute("UPDATE ledger_position SET position = 2")
+    await text(client, "START", From=OTHER)
+    with pytest.raises(UnknownEvent):
+        await follower.run_once()
+    assert receiver.statuses == ["out"]
+    stopped = await stands(connection)
+    assert (stopped.position, stopped.lag_events) == (1, 2)
+    assert "Unheard" in (stopped.failed_reason or "")
 
 
 async def test_a_secret_can_be_changed(
