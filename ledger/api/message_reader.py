@@ -14,7 +14,7 @@ import asyncpg
 
 from ledger.api.message_models import MessageRecord
 from ledger.api.serving import Serving
-from ledger.domain.ids import MessageId, PhoneNumber, SubjectId
+from ledger.domain.ids import MessageId, PhoneNumber, SubjectId, canonical_number
 from ledger.domain.messages import Direction
 from ledger.message_log import MessageLog
 from ledger.store.database import translated
@@ -128,6 +128,8 @@ def _parts(asked: Asked) -> Iterator[_Part]:
         number, address = asked.to, asked.from_
         if direction == "incoming":
             number, address = address, number
+        # A person is the same on every channel; an address of ours is as it came.
+        number = canonical_number(number) if number else None
         whose = asked.counterparty
         if whose is None or number is None or number == whose:
             yield _Part(direction, whose or number, address)

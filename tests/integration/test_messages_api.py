@@ -61,6 +61,7 @@ async def ask(client: Client, path: str, key: dict[str, str] | None = None) -> A
         (f"counterparty=%2B{NUMBER[1:]}", [SID, "SM3", "SM1"]),
         (f"counterparty=whatsapp:%2B{OTHER[1:]}", ["SM2"]),
         (f"to=%2B{NUMBER[1:]}", [SID]),
+        (f"to=whatsapp:%2B{NUMBER[1:]}", [SID]),
         (f"to=%2B{SENDER[1:]}", ["SM3", "SM1"]),
         (f"from=%2B{NUMBER[1:]}", ["SM3", "SM1"]),
         (f"from=%2B{SENDER[1:]}&to=%2B{NUMBER[1:]}", [SID]),
