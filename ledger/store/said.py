@@ -27,8 +27,6 @@ WORDS_MAX: Final = 10_000
 """How many different ones are remembered: some megabytes."""
 
 _TIME: Final = len("2026-11-21T00:00:00.000000+00:00")
-_DATE: Final = len("2026-11-21")
-_T: Final = ord("T")
 # Where each part of a state begins.
 _RECORDED: Final = len(STATE_HEAD)
 _MIDDLE: Final = _RECORDED + _TIME
@@ -38,6 +36,8 @@ _NUMBER: Final = b',"phone_number":"'
 _AFTER: Final = len(_NUMBER)
 _EVIDENCE: Final = b'","evidence":"'
 _TEXT: Final = len(_EVIDENCE)
+_DIGITS: Final = b"0123456789"
+_BETWEEN: Final = b"--T::.+:"
 _time: Final = datetime.fromisoformat
 _TOPIC: Final = get_topic(ConsentChanged)
 
@@ -92,8 +92,6 @@ class SaidReader:
             or state[-1:] != b"}"
             or b"\\" in state
             or not state.isascii()
-            # Whatever is there, a control character too, fromisoformat() takes for a T.
-            or not state[_RECORDED + _DATE] == state[_OCCURRED + _DATE] == _T
         ):
             return None
         found = state[_WORDS:number]
@@ -102,9 +100,9 @@ class SaidReader:
             return None
         recorded, occurred = state[_RECORDED:_MIDDLE], state[_OCCURRED:_WORDS]
         try:
-            recorded_at = occurred_at = _time(recorded.decode())
+            recorded_at = occurred_at = _time_in(recorded)
             if occurred != recorded:
-                occurred_at = _time(occurred.decode())
+                occurred_at = _time_in(occurred)
         except ValueError:
             return None
         sealed = state[number + _AFTER : evidence]
@@ -126,3 +124,14 @@ class SaidReader:
             self._words.clear()
         words = self._words[found] = Words(*state.values())
         return words
+
+
+def _time_in(text: bytes) -> datetime:
+    """A time as this ledger writes it.
+
+    fromisoformat() takes more: any character for a T, and a NUL for a plus, which no
+    JSON has.
+    """
+    if text.translate(None, _DIGITS) != _BETWEEN:
+        raise ValueError("not as it is written here")
+    return _time(text.decode())

@@ -28,6 +28,7 @@ NUMBER: Final = PhoneNumber("+14155550100")
 START: Final = datetime(2026, 11, 21, tzinfo=UTC)
 TOPIC: Final = "ledger.domain.events:ConsentChanged"
 SEPARATOR: Final = len(STATE_HEAD) + len("2026-11-21")
+ZONE: Final = len(STATE_HEAD) + len("2026-11-21T00:00:00.000000")
 
 times = st.datetimes(min_value=datetime(1, 1, 2), timezones=st.just(UTC))  # noqa: DTZ001
 senders = st.sampled_from(("*", "+14155550199", "MGé", 'a"b', "\\")).map(Sender)
@@ -98,6 +99,7 @@ def test_a_stored_consent_is_read_as_it_is_decoded(
 
 @example(at=0, byte=0, cut=0)
 @example(at=SEPARATOR, byte=0, cut=0)
+@example(at=ZONE, byte=0, cut=0)
 @given(at=st.integers(0, 400), byte=st.integers(0, 255), cut=st.integers(0, 20))
 def test_what_was_altered_is_read_as_it_is_decoded(
     at: int, byte: int, cut: int
