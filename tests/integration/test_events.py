@@ -174,7 +174,8 @@ async def test_each_reading_is_logged_with_who_read_what(
     await catch_up()
     auditor = bearer(await key_of(connection, "auditor"))
     reader = bearer(await key_of(connection, "reader"))
-    logging.getLogger().setLevel(logging.ERROR)
+    caplog.set_level(logging.ERROR)
+    caplog.handler.setLevel(logging.NOTSET)
     history = f"/PhoneNumbers/%2B{NUMBER[1:]}1/history"
     await ask(client, history, reader)
     response = await client.get(f"{EVENTS}?after=2&limit=4", headers=auditor)
