@@ -43,7 +43,7 @@ def leaving(_: InboundMessage) -> str | None:
 
 def hanging(_: InboundMessage) -> str | None:
     """Take as long as the test wants."""
-    release.wait(30)
+    release.wait(1)
     return "too late"
 
 
@@ -53,7 +53,7 @@ async def hanging_async(_: InboundMessage) -> str | None:
         try:
             await asyncio.sleep(0.01)
         except asyncio.CancelledError:
-            await asyncio.to_thread(release.wait, 30)
+            await asyncio.to_thread(release.wait, 1)
     return "too late"
 
 

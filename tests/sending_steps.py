@@ -24,6 +24,8 @@ def sending_settings(standin: StandIn, **more: str) -> dict[str, str]:
         "LEDGER_TWILIO_TIMEOUT_SECONDS": "0.3",
         "LEDGER_SENDER": SENDER,
         "LEDGER_SETTLE_IN_SERVE": "false",
+        # No projector runs: what waits for one waits in vain.
+        "LEDGER_WAIT_SECONDS_MAX": "0.1",
         **more,
     }
 
