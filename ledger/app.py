@@ -40,7 +40,7 @@ from ledger.garbage import collecting_seldom
 from ledger.master_key import load_master_keys
 from ledger.message_log import MessageLog
 from ledger.notifying.worker import notifying
-from ledger.observations import count_gathered
+from ledger.observations import count_gathered, observing_queue
 from ledger.sending.sender import Sending
 from ledger.sending.unscheduling import Unscheduling
 from ledger.sending.worker import settling
@@ -84,7 +84,9 @@ async def make_app(dsn: str, settings: Settings) -> web.Application:
     sending = Sending(handler, store, keyring, settings)
     settler = settling(dsn, pool, handler, store, keyring, sending, settings)
     told = notifying(dsn, pool, store, keyring, settings)
-    parts = (pool, bell, read_model, past, lists, feed, handler, sending, settler, told)
+    queue = observing_queue(lambda: handler.waiting)
+    readers = (pool, bell, read_model, past, lists, feed)
+    parts = (*readers, handler, queue, sending, settler, told)
 
     async def running(_: web.Application) -> AsyncIterator[None]:
         # aiohttp has answered every accepted request before it comes back here.
@@ -120,7 +122,7 @@ async def make_app(dsn: str, settings: Settings) -> web.Application:
         ChecksApi(keys, checks, read_model, store, settings),
         ReceiptsApi(keys, store),
         ErasuresApi(keys, _erasures(pool, handler, store, keyring, settings)),
-        HealthApi(pool, read_model, handler, settings),
+        HealthApi(pool, read_model, settings),
         OpenApi(keys),
     ):
         app.router.add_routes(resource.routes())

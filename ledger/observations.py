@@ -14,7 +14,8 @@ import time
 from bisect import bisect_left
 from collections import Counter as CountOf
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from functools import cache
 from typing import Final, Literal
 
@@ -152,6 +153,9 @@ _KINDS: Final = {
     "StatusReport": "status",
 }
 
+QUEUE_SECONDS: Final = 0.25
+"""How old the number of those that wait may be."""
+
 GATHERING_SECONDS: Final = 0.05
 """How long counts wait at most: who asks another process may miss the last of them, and
 a process that is killed takes them along."""
@@ -215,6 +219,26 @@ def observe_notices(lag_events: Mapping[str, int]) -> None:
     """Set how far each channel is behind."""
     for channel, lag in lag_events.items():
         NOTICES_LAG.labels(channel).set(lag)
+
+
+@asynccontextmanager
+async def observing_queue(waiting: Callable[[], int]) -> AsyncIterator[None]:
+    """Set how many wait in this process, now and then for as long as it runs.
+
+    Whoever asks for the metrics asks one process, and is told of all.
+    """
+
+    async def observe() -> None:
+        while True:
+            QUEUE.set(waiting())
+            await asyncio.sleep(QUEUE_SECONDS)
+
+    observing = asyncio.create_task(observe(), name="queue")
+    try:
+        yield
+    finally:
+        observing.cancel()
+        await asyncio.gather(observing, return_exceptions=True)
 
 
 def count_gathered() -> None:

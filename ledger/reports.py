@@ -16,7 +16,7 @@ from ledger.api.read_model import RUNNING_SECONDS_MAX, read_rebuilds
 from ledger.api.serving import Serving
 from ledger.domain.ids import Answer
 from ledger.errors import InvalidKey, LedgerError, NotServed
-from ledger.notifying.follower import ChannelStatus, read_channels
+from ledger.notifying.standing import ChannelStatus, read_channels
 from ledger.store.database import Connection, translated
 from ledger.store.statements import statement
 

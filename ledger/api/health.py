@@ -11,13 +11,11 @@ from aiohttp import web
 from ledger.api.answers import of_model
 from ledger.api.models import Liveness, ProjectionState, Readiness
 from ledger.api.read_model import ReadModel
-from ledger.command_handler import CommandHandler
 from ledger.errors import NotServed, SchemaMismatch, StoreUnavailable, UnknownEvent
 from ledger.migrations import check_schema
-from ledger.notifying.follower import read_channels
+from ledger.notifying.standing import read_channels
 from ledger.notifying.worker import channels
 from ledger.observations import (
-    QUEUE,
     metrics,
     observe_notices,
     observe_projections,
@@ -34,12 +32,10 @@ class HealthApi:
         self,
         pool: Pool,
         read_model: ReadModel,
-        handler: CommandHandler,
         settings: Settings,
     ) -> None:
         self._pool = pool
         self._read_model = read_model
-        self._handler = handler
         self._settings = settings
 
     def routes(self) -> list[web.RouteDef]:
@@ -61,7 +57,6 @@ class HealthApi:
 
     async def metrics(self, _: web.Request) -> web.Response:
         """Everything that was counted, by all processes."""
-        QUEUE.set(self._handler.waiting)
         # The counts are worth having while the database is down or empty, too.
         with contextlib.suppress(StoreUnavailable, asyncpg.UndefinedTableError):
             await self._observe()

@@ -7,8 +7,6 @@ the telling and the move repeats that one, with the same id.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Final
 
 from ledger.domain.events import ConsentChanged
@@ -19,7 +17,7 @@ from ledger.notifying.channel import Channel
 from ledger.notifying.notice import Notice
 from ledger.observations import count_notice
 from ledger.store.codec import RecordedEvent
-from ledger.store.database import Connection, Pool, translated
+from ledger.store.database import Pool, translated
 from ledger.store.event_store import EventStore, Stream
 from ledger.store.keyring import Keyring
 from ledger.store.statements import statement
@@ -28,31 +26,8 @@ _START: Final = statement("ledger.notifying", "start_channel")
 _READ: Final = statement("ledger.notifying", "read_channel")
 _MOVE: Final = statement("ledger.notifying", "move_channel")
 _NOTE_FAILURE: Final = statement("ledger.notifying", "note_failure")
-_READ_ALL: Final = statement("ledger.notifying", "read_channels")
 
 _EVENTS_MAX: Final = 500
-
-
-@dataclass(frozen=True, slots=True)
-class ChannelStatus:
-    """Where a channel stands."""
-
-    channel: str
-    position: int
-    lag_events: int
-    failing_since: datetime | None
-    failed_reason: str | None
-
-
-async def read_channels(connection: Pool | Connection) -> list[ChannelStatus]:
-    """Where every channel stands that was ever started.
-
-    Raises:
-        StoreUnavailable: the database cannot be read now.
-    """
-    with translated():
-        rows = await connection.fetch(_READ_ALL)
-    return [ChannelStatus(*row) for row in rows]
 
 
 class Follower:

@@ -31,7 +31,8 @@ from ledger.app import make_app
 from ledger.domain.ids import PhoneNumber
 from ledger.erasure import Erasures
 from ledger.errors import NoticeUndelivered, UnknownEvent
-from ledger.notifying.follower import ChannelStatus, Follower, read_channels
+from ledger.notifying.follower import Follower
+from ledger.notifying.standing import ChannelStatus, read_channels
 from ledger.notifying.url import UrlChannel
 from ledger.reports import print_status, read_status
 from ledger.store.database import Connection, Pool

@@ -10,7 +10,8 @@ from notice_receivers import Mailbox, mailing
 
 from ledger.errors import NoticeUndelivered
 from ledger.notifying.channel import Channel
-from ledger.notifying.follower import Follower, read_channels
+from ledger.notifying.follower import Follower
+from ledger.notifying.standing import read_channels
 from ledger.notifying.worker import channels
 from ledger.store.database import Connection, Pool
 from ledger.store.keyring import Keyring
