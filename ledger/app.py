@@ -84,14 +84,12 @@ async def make_app(dsn: str, settings: Settings) -> web.Application:
     sending = Sending(handler, store, keyring, settings)
     settler = settling(dsn, pool, handler, store, keyring, sending, settings)
     told = notifying(dsn, pool, store, keyring, settings)
-    queue = observing_queue(lambda: handler.waiting)
-    readers = (pool, bell, read_model, past, lists, feed)
-    parts = (*readers, handler, queue, sending, settler, told)
+    parts = (pool, bell, read_model, past, lists, feed, handler, sending, settler, told)
 
     async def running(_: web.Application) -> AsyncIterator[None]:
         # aiohttp has answered every accepted request before it comes back here.
         async with AsyncExitStack() as stack:
-            for part in parts:
+            for part in (*parts, observing_queue(lambda: handler.waiting)):
                 await stack.enter_async_context(part)
             with collecting_seldom():
                 yield
