@@ -1,10 +1,13 @@
 """Fills the tables of a version that is being built, slice by slice of subjects.
 
 Each slice is folded from its events as a whole and copied once: nobody reads the tables
-yet, and no row is written twice. A process takes every so-manieth slice that is not
-there yet; its rows commit with the note that they are there, so that a process that is
-killed leaves nothing behind and the next one nothing out. Never makes tables, and never
-goes beyond the frontier: what came after that is the tail's.
+yet, and no row is written twice. A process takes a range of slices, of those that are
+not there yet; their rows commit with the note that they are there, so that a process
+that is killed leaves nothing behind and the next one nothing out. Never makes tables,
+and never goes beyond the frontier: what came after that is the tail's.
+
+The subtle part is digests, whose slices are fixed and, on a large ledger, wider than
+these: neighbours add to the same rows, so one process has them, one after the other.
 """
 
 import asyncio
@@ -157,7 +160,7 @@ async def fill_slices(filling: Filling, own: int, count: int) -> None:
         filler = Filler(pool, Keyring(pool, masters), filling)
         await filler.start()
         for number, span in enumerate(slices(filling.slices)):
-            if number % count == own:
+            if number * count // filling.slices == own:
                 await filler.fill(number, span)
 
 

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 from uuid import UUID
 
-SLICES: Final = 1024
-"""The fixed slices, where something is kept for each: a subject's never changes."""
+SLICES: Final = 64
+"""The fixed slices, where something is kept for each: a subject's never changes. As few
+as name what is wrong well enough: what is kept is written with every batch."""
 
 SLICES_MAX: Final = 2**24
 _ID_BITS: Final = 128

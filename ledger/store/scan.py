@@ -104,7 +104,7 @@ async def read_slice_between(
 async def digest_positions(
     connection: Connection, first: int, last: int
 ) -> dict[int, tuple[int, int, int]]:
-    """By slice of 1,024: how many events, and the halves of their digests' XOR."""
+    """By slice of 64: how many events, and the halves of their digests' XOR."""
     span = (first, last)
     rows = await connection.fetch(_DIGEST, *span, timeout=SCAN_SECONDS_MAX)
     return {row[0]: (row[1], row[2], row[3]) for row in rows}

@@ -153,6 +153,20 @@ async def test_the_new_version_is_like_the_old_one(
 
 
 @pytest.mark.usefixtures("people")
+async def test_each_process_fills_neighbouring_slices(
+    dsn: str, means: Means, connection: Connection
+) -> None:
+    """All of a fixed slice's digests are one process's: nobody waits for a row."""
+    async with Steps(dsn, means) as steps:
+        count = steps.target.slices
+        await filling_module.fill_slices(steps.filling, 1, 2)
+        filled = await connection.fetch("SELECT slice FROM rebuilt_slices ORDER BY 1")
+        assert [row[0] for row in filled] == list(range(count // 2, count))
+        await filling_module.fill_slices(steps.filling, 0, 2)
+        assert len((await rows_of(connection))["slices"]) == count
+
+
+@pytest.mark.usefixtures("people")
 async def test_each_phase_can_be_the_last_one_before_a_kill(
     dsn: str, means: Means, say: Say, connection: Connection
 ) -> None:

@@ -6,8 +6,7 @@ SELECT e.slice, count(*),
     bit_xor(('x' || left(e.digest, 16))::bit(64)::bigint),
     bit_xor(('x' || substr(e.digest, 17, 16))::bit(64)::bigint)
 FROM (
-    SELECT get_byte(uuid_send(originator_id), 0) * 4
-            + get_byte(uuid_send(originator_id), 1) / 64 AS slice,
+    SELECT get_byte(uuid_send(originator_id), 0) / 4 AS slice,
         encode(sha256(int8send(notification_id) || int8send(originator_version)
             || uuid_send(originator_id) || convert_to(topic, 'UTF8') || '\x00'::bytea
             || state), 'hex') AS digest
