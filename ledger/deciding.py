@@ -91,10 +91,12 @@ class Deciding:
             RequestRefused: it is not to be done.
         """
         person = self.people[arrival.phone_number]
-        consents = _consents(person.subject, arrival)
-        text = None
-        if not isinstance(arrival, Signal):
-            text = self._text(person.subject, arrival, consents)
+        if isinstance(arrival, Signal):
+            consents, text = decide(person.subject, arrival), None
+        else:
+            message = self._message(arrival)
+            consents = _consents(person.subject, message, arrival)
+            text = self._text(person.subject, message, arrival, consents)
         # What was said of consent first: it is the cause, and holds the evidence.
         proposals: list[Proposal | MessageProposal] = [*consents]
         if text:
@@ -110,14 +112,19 @@ class Deciding:
             self._assume(arrival, person._replace(key=sealing.key), consents)
         return encode(key, proposals, sealing, subject_version=version)
 
+    def _message(
+        self, arrival: Text | SendRequest | SentReport | StatusReport
+    ) -> Message:
+        message_id = message_id_of(self.identity, arrival)
+        return self._texts.get(message_id) or unwritten(message_id)
+
     def _text(
         self,
         subject: Subject,
+        message: Message,
         arrival: Text | SendRequest | SentReport | StatusReport,
         consents: Sequence[Proposal],
     ) -> MessageProposal:
-        message_id = message_id_of(self.identity, arrival)
-        message = self._texts.get(message_id) or unwritten(message_id)
         match arrival:
             case Text():
                 proposal = decide_text(message, subject, arrival, consents)
@@ -128,7 +135,7 @@ class Deciding:
             case _:
                 assert_never(arrival)
         if self._has_repeats:
-            self._texts[message_id] = messages.assume(message, proposal)
+            self._texts[message.id] = messages.assume(message, proposal)
         return proposal
 
     def _assume(
@@ -149,17 +156,19 @@ class Deciding:
         return Sealing(subject.id, made, is_new_key=True, day=self._day)
 
 
-def _consents(subject: Subject, arrival: Arrival) -> list[Proposal]:
+def _consents(
+    subject: Subject,
+    message: Message,
+    arrival: Text | SendRequest | SentReport | StatusReport,
+) -> list[Proposal]:
     match arrival:
-        case Signal():
-            return decide(subject, arrival)
         case SendRequest() | Text(signal=None):
             return []
-        case (
-            Text(signal=signal)
-            | SentReport(signal=signal)
-            | StatusReport(signal=signal)
-        ):
+        case Text(signal=signal):
             return decide(subject, signal) if signal else []
+        case SentReport(signal=signal) | StatusReport(signal=signal):
+            # Told of one text by its answer, and by callbacks of several states, it is
+            # one block; the person may have said START since the first.
+            return decide(subject, signal) if signal and not message.is_blocked else []
         case _:
             assert_never(arrival)

@@ -187,6 +187,8 @@ class Message:
     is_requested: bool = False
     is_sent: bool = False
     """Whether Twilio is known to have it."""
+    is_blocked: bool = False
+    """Whether somebody has told already that Twilio blocks the pair."""
     send_at: datetime | None = None
 
 
@@ -216,9 +218,12 @@ def fold(message: Message, event: LedgerEvent) -> Message:
                 told = replace(told, status=event.status, error_code=event.error_code)
             else:
                 told = further(told, event.status, event.error_code)
-            return replace(told, is_sent=True)
+            is_blocked = told.is_blocked or event.error_code == BLOCKED
+            return replace(told, is_sent=True, is_blocked=is_blocked)
         case MessageStatusChanged():
             told = _told(message, event, message.sender, message.address)
+            is_blocked = told.is_blocked or event.error_code == BLOCKED
+            told = replace(told, is_blocked=is_blocked)
             return further(told, event.status, event.error_code)
         case _:
             return replace(message, version=event.version)
@@ -373,4 +378,5 @@ def assume(message: Message, proposal: MessageProposal) -> Message:
         counterparty=proposal.counterparty,
         is_requested=message.is_requested or proposal.kind is MessageRequested,
         is_sent=message.is_sent or proposal.kind is MessageSent,
+        is_blocked=message.is_blocked or proposal.fields.get("error_code") == BLOCKED,
     )

@@ -20,9 +20,11 @@ from message_steps import a_wish, taken
 from ledger.command_handler import CommandHandler
 from ledger.domain.events import ConsentChanged, MessageStatusChanged
 from ledger.domain.ids import MessageId, Position
+from ledger.domain.messages import block_signal
 from ledger.message_log import MessageLog
 from ledger.store.keyring import Keyring
 from ledger.store.postgres import PostgresEventStore
+from ledger.webhook.status import parse_status
 
 PATH: Final = "/twilio/message-status"
 SID: Final = "SM" + "9" * 32
@@ -189,3 +191,29 @@ async def test_the_log_shows_what_became_of_it(
     shown: Any = await answer.json()
     assert (shown["status"], shown["to"], shown["sid"]) == ("delivered", NUMBER, None)
     assert shown["body"] == "Your order"
+
+
+async def test_a_block_that_is_told_twice_of_a_text_counts_once(
+    report: Report, log: MessageLog, store: PostgresEventStore, ours: MessageId
+) -> None:
+    """By two states, by Twilio's answer, in one batch: all are kept, one is an out.
+
+    So what is told late does not undo a START that came after the first.
+    """
+    assert await report("failed", ours, ErrorCode="21610") == 204
+    await log.record(signal(status="in"))
+    assert await report("undelivered", ours, ErrorCode="21610") == 204
+    block = block_signal(f"twilio:{ACCOUNT_SID}:{SID}", NUMBER, SENDER, {})
+    await log.record(taken(sid=SID, status="failed", error_code=21610, signal=block))
+    told = [event for _, event in await store.read_after(Position(0), 20)]
+    said = [event.status for event in told if isinstance(event, ConsentChanged)]
+    assert said == ["in", "out", "in"]
+    assert (await log.read(ours)).version == 4
+    other = await log.message_id("another")
+    reports = [
+        parse_status([*form_of(status, ErrorCode="21610").items()]).report(other)
+        for status in ("failed", "undelivered")
+    ]
+    await log.record_all(reports)
+    told = [event for _, event in await store.read_after(Position(0), 20)]
+    assert sum(isinstance(event, ConsentChanged) for event in told) == len(said) + 1
