@@ -15,6 +15,7 @@ from ledger.domain.ids import is_e164
 from ledger.errors import InvalidRequest, LedgerError, TwilioUnavailable
 from ledger.errors import StoreUnavailable as Outage
 from ledger.garbage import collecting_seldom
+from ledger.imports.rereading import Rereading
 from ledger.imports.sinks import Foresight, Once, Recording, Turned
 from ledger.imports.walk import Arrivals, InOrder, Kept, Nowhere, Place, Walk, Walked
 from ledger.message_log import MessageLog
@@ -140,7 +141,8 @@ async def backfilled(ledger: Ledger, asked: Asked, *, apply: bool) -> Done:
     is_keeping = apply and ledger.settings.record_messages
     arrivals = Arrivals() if is_keeping else None
     recording = Recording(handler, Once(), *([arrivals.of] if arrivals else []))
-    sink = InOrder(foresight or recording, handler, ledger.store)
+    in_order = InOrder(foresight or recording, handler, ledger.store)
+    sink = Rereading(in_order, handler, ledger.store, ledger.keyring)
     days = (datetime.now(UTC).date() - asked.since).days + 1
     began = time.monotonic()
     error: LedgerError | None = None

@@ -13,6 +13,7 @@ from ledger.cli.people import actor
 from ledger.cli.setup import AsJson, Ledger, with_ledger
 from ledger.command_handler import CommandHandler
 from ledger.errors import LedgerError, StoreUnavailable, TwilioUnavailable
+from ledger.imports.rereading import Rereading
 from ledger.imports.sinks import Foresight, Once, Recording
 from ledger.imports.walk import Arrivals, InOrder, Nowhere, Walk, Walked
 from ledger.lapses import Lapses
@@ -90,6 +91,7 @@ async def reconciled(ledger: Ledger, asked: Asked, by: str | None) -> Done:
     recording = Recording(handler, Once(), *([arrivals.of] if arrivals else []))
     sink = recording if by is not None else Foresight(handler, Once())
     in_order = InOrder(sink, handler, ledger.store)
+    reread = Rereading(in_order, handler, ledger.store, ledger.keyring)
     drift = Drift()
     days = (datetime.now(UTC).date() - asked.since).days + 1
     is_whole = False
@@ -97,7 +99,7 @@ async def reconciled(ledger: Ledger, asked: Asked, by: str | None) -> Done:
     async with open_account(ledger.settings, asked.account) as account:
         scope = await scope_of(account, asked)
         vocabulary = ledger.settings.vocabulary()
-        walk = Walk(account, scope, vocabulary, in_order, log, arrivals)
+        walk = Walk(account, scope, vocabulary, reread, log, arrivals)
         lapses = Lapses(ledger.store, handler)
         lists = Deactivations(account, lapses, ledger.settings, drift, by)
         with (

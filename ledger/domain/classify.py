@@ -169,7 +169,7 @@ def classify(
     wins. A value that Twilio does not document is ignored and the body decides.
     """
     keyword = keyword_of(body)
-    stated = _OPT_OUT_TYPES.get((opt_out_type or "").strip().upper())
+    stated = stated_by(opt_out_type)
     if stated is not None:
         return Classification(stated, "optOutType", keyword)
     if keyword in vocabulary.out_words:
@@ -181,6 +181,11 @@ def classify(
     if vocabulary.free_text and vocabulary.revokes(body):
         return Classification("out", "freeText")
     return NOTHING
+
+
+def stated_by(opt_out_type: str | None) -> Meaning | None:
+    """What Twilio says that a text means, if it does."""
+    return _OPT_OUT_TYPES.get((opt_out_type or "").strip().upper())
 
 
 def keyword_of(body: str) -> str:

@@ -53,6 +53,7 @@ class Once:
     """For keys that name the fact itself, whoever brings it: a message's SID.
 
     The webhook may have known more of it than the log does: OptOutType, the service.
+    What it did not know yet has a key of its own before it comes here (``rereading``).
     """
 
     async def outcomes(

@@ -204,7 +204,9 @@ class Walk:
             except RowRefused as why:
                 self._refuse(logged, why)
                 continue
-            if isinstance(said, Skipped):
+            if said is None:
+                self.walked.tally.duplicates += 1
+            elif isinstance(said, Skipped):
                 self.walked.tally.skipped[said.why] += 1
             elif said.signal is not None:
                 if self._arrivals is not None:
@@ -216,7 +218,10 @@ class Walk:
                     self._ordinary.append(said)
                     await self._record_ordinary(enough=BATCH_ROWS)
 
-    async def _interpreted(self, logged: Logged) -> Text | StatusReport | Skipped:
+    async def _interpreted(
+        self, logged: Logged
+    ) -> Text | StatusReport | Skipped | None:
+        """What a message says; None where it is a refusal that was told before."""
         if not is_block(logged):
             return interpret(logged, self._vocabulary)
         # Ours has a stream of its own, by the key that it was sent under.
@@ -224,6 +229,8 @@ class Walk:
         message_id = await self._log.find(account_sid, sid)
         if message_id is None:
             message_id = await self._log.message_id(f"{account_sid}:{sid}")
+        elif (await self._log.read(message_id)).is_blocked:
+            return None
         return interpret_block(logged, message_id)
 
     async def _record_ordinary(self, *, enough: int) -> None:

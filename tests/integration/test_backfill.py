@@ -10,7 +10,15 @@ from typing import Any, Final
 
 import pytest
 from api_steps import text
-from builders import ACCOUNT_SID, AUTH_TOKEN, MASTER_KEY, MASTERS, SENDER, text_form
+from builders import (
+    ACCOUNT_SID,
+    AUTH_TOKEN,
+    MASTER_KEY,
+    MASTERS,
+    SENDER,
+    signal,
+    text_form,
+)
 from conftest import Client, Pauses, eventually, settings_for
 from e2e.processes import COMMAND, environment_for, free_port
 from twilio_api import faults
@@ -22,6 +30,7 @@ from twilio_api.standin import StandIn
 from ledger.cli.backfill import asked_for, backfilled, report_of
 from ledger.cli.setup import Ledger
 from ledger.command_handler import CommandHandler
+from ledger.domain.classify import Vocabulary
 from ledger.domain.events import (
     ConsentChanged,
     MessageEvent,
@@ -30,6 +39,7 @@ from ledger.domain.events import (
 )
 from ledger.domain.ids import Position
 from ledger.errors import TwilioRefused, TwilioUnavailable
+from ledger.imports.rereading import Rereading
 from ledger.imports.sinks import Once, Recording
 from ledger.imports.walk import InOrder, Kept, Walk
 from ledger.message_log import MessageLog
@@ -38,6 +48,8 @@ from ledger.store.keyring import Keyring
 from ledger.store.postgres import PostgresEventStore
 from ledger.twilio.account import open_account
 from ledger.twilio.log import Scope
+from ledger.webhook.parse import parse_text
+from ledger.webhook.status import parse_status
 
 NOW: Final = datetime.now(UTC).replace(microsecond=0)
 OTHER: Final = "+14155550142"
@@ -84,6 +96,11 @@ async def events_of(store: PostgresEventStore) -> list[ConsentChanged]:
     """Every consent, in order."""
     recorded = await store.read_after(Position(0), 1000)
     return [event for _, event in recorded if isinstance(event, ConsentChanged)]
+
+
+async def heard(log: MessageLog, form: dict[str, str]) -> None:
+    """What the webhook records of a text, by the words that there are by default."""
+    await log.record(parse_text([*form.items()], Vocabulary()))
 
 
 async def test_old_texts_are_merged_in_their_real_order_with_their_real_times(
@@ -158,6 +175,94 @@ async def test_what_the_webhook_recorded_counts_once(
     assert stop.occurred_at >= start.occurred_at
     assert stop.previous_status == "in"
     assert missed
+
+
+async def test_what_was_recorded_as_saying_nothing_is_read_anew(
+    run: Run,
+    ledger: Ledger,
+    account: Account,
+    handler: CommandHandler,
+    store: PostgresEventStore,
+) -> None:
+    """By today's words, at its own time and to its sender, once, and not the text.
+
+    OptOutType has decided, and the log does not have it; a toll-free YES stays nothing.
+    """
+    service = f"MG{'5' * 32}"
+    log = MessageLog(handler, store, ledger.keyring)
+    await heard(log, text_form("START", MessagingServiceSid=service))
+    for body, more in (
+        ("Genug", {"MessagingServiceSid": service}),
+        ("Genug", {"From": OTHER, "OptOutType": "HELP"}),
+        ("Ja bitte", {"From": "+14155550143"}),
+        ("STOP", {"From": "+14155550144", "To": "+18005550199"}),
+        ("YES", {"From": "+14155550144", "To": "+18005550199"}),
+    ):
+        form = text_form(body, **more)
+        await heard(log, form)
+        known = {"sid": form["MessageSid"], "from": form["From"], "to": form["To"]}
+        add_text(account, body, NOW - timedelta(seconds=3), **known)
+    before = await store.last_position()
+    nothing = await run(apply=True)
+    assert (nothing["recorded"], nothing["duplicates"]) == (0, 2)
+    words = {"LEDGER_OUT_WORDS": "Genug", "LEDGER_IN_WORDS": "Ja bitte"}
+    more_words = settings_for(
+        ledger.dsn,
+        LEDGER_TWILIO_API_URL=ledger.settings.twilio_api_url or "",
+        LEDGER_RECORD_MESSAGES="true",
+        **words,
+    )
+    anew = ledger._replace(settings=more_words)
+    wanted = asked_for(datetime.combine(SINCE, time.min), None, None, None)
+    for apply in (False, True):
+        done = (await backfilled(anew, wanted, apply=apply)).walked.tally
+        assert (done.recorded, done.duplicates) == (2, 3)
+    out, into = [event for _, event in await store.read_after(before, 10)]
+    assert isinstance(out, ConsentChanged)
+    assert isinstance(into, ConsentChanged)
+    [(_, said)] = await store.read_after(Position(2), 1)
+    assert (out.status, out.previous_status, out.sender) == ("out", "in", service)
+    assert (out.occurred_at, into.status) == (said.occurred_at, "in")
+    again = (await backfilled(anew, wanted, apply=True)).walked.tally
+    assert (again.recorded, again.duplicates) == (0, 5)
+
+
+async def test_an_opt_out_is_not_read_as_an_opt_in_later(
+    ledger: Ledger, handler: CommandHandler, store: PostgresEventStore
+) -> None:
+    """Whichever word it has become; an opt-in is read as an opt-out, in doubt."""
+    form = text_form("Schluss")
+    await heard(MessageLog(handler, store, ledger.keyring), form)
+    in_order = InOrder(Recording(handler, Once()), handler, store)
+    sink = Rereading(in_order, handler, store, ledger.keyring)
+    key = f"twilio:{ACCOUNT_SID}:{form['MessageSid']}"
+    said = [signal(key=key, status=status) for status in ("in", "out", "in")]
+    assert await sink.take(said[:1]) == ["recorded"]
+    assert await sink.take(said[1:2]) == ["recorded"]
+    assert await sink.take(said[2:]) == ["duplicate"]
+    assert [event.status for event in await events_of(store)] == ["in", "out"]
+
+
+async def test_a_refusal_that_was_heard_without_its_error_is_a_block(
+    run: Run, account: Account, handler: CommandHandler, ledger: Ledger
+) -> None:
+    """Twilio's log tells it; and not again where it was told by another state."""
+    blocked = {"direction": "outbound-api", "status": "failed", "error_code": 21610}
+    own = {"from": SENDER, "to": OTHER}
+    silent = add_text(account, "news", ago(1), **own | blocked)
+    told = add_text(account, "news", ago(0.5), **own | blocked)
+    log = MessageLog(handler, ledger.store, ledger.keyring)
+    for sid, status, code in ((silent, "failed", ""), (told, "undelivered", "21610")):
+        form = {"MessageSid": sid, "AccountSid": ACCOUNT_SID, "To": OTHER}
+        form |= {"From": SENDER, "MessageStatus": status, "ErrorCode": code}
+        message_id = await log.message_id(f"{ACCOUNT_SID}:{sid}")
+        await log.record(parse_status([*form.items()]).report(message_id))
+    done = await run(apply=True)
+    assert (done["recorded"], done["duplicates"]) == (1, 1)
+    told_of, read = await events_of(ledger.store)
+    assert (told_of.source, read.source) == ("twilio.status", "twilio.import")
+    again = await run(apply=True)
+    assert (again["recorded"], again["duplicates"]) == (0, 2)
 
 
 async def test_a_number_or_a_service_can_be_asked_for(

@@ -8,7 +8,7 @@ from typing import Any, Final
 import pytest
 from aiohttp import web
 from api_steps import text
-from builders import MASTERS, NUMBER, SENDER, signal
+from builders import MASTERS, NUMBER, SENDER, signal, text_form
 from conftest import Client, settings_for
 from twilio_api import faults
 from twilio_api.deactivations import deactivate, expire
@@ -20,14 +20,17 @@ from ledger.cli.backfill import asked_for
 from ledger.cli.reconcile import Done, reconciled, report_of
 from ledger.cli.setup import Ledger
 from ledger.command_handler import CommandHandler
+from ledger.domain.classify import Vocabulary
 from ledger.domain.events import ConsentChanged, ConsentLapsed
 from ledger.domain.ids import PhoneNumber, Position
 from ledger.errors import TwilioUnavailable
+from ledger.message_log import MessageLog
 from ledger.store.database import Pool
 from ledger.store.keyring import Keyring
 from ledger.store.postgres import PostgresEventStore
 from ledger.twilio.account import open_account
 from ledger.twilio.deactivations import deactivated_on
+from ledger.webhook.parse import parse_text
 
 NOW: Final = datetime.now(UTC).replace(microsecond=0)
 TODAY: Final = NOW.date()
@@ -118,6 +121,27 @@ async def test_drift_is_counted_by_kind_and_recorded_when_asked(
     assert lapsed.occurred_at == datetime.combine(YESTERDAY, time.max, UTC)
     assert lapsed.actor == ACTOR
     assert set((await compare(ACTOR))["drift"].values()) == {0}
+
+
+async def test_a_text_that_says_stop_by_now_is_drift(
+    compare: Compare, account: Account, handler: CommandHandler, ledger: Ledger
+) -> None:
+    """Though it was recorded, as one that said nothing."""
+    form = text_form("Genug")
+    log = MessageLog(handler, ledger.store, ledger.keyring)
+    await log.record(parse_text([*form.items()], Vocabulary()))
+    add_text(account, "Genug", NOW, sid=form["MessageSid"])
+    assert (await compare())["drift"]["stop"] == 0
+    settings = settings_for(
+        ledger.dsn,
+        LEDGER_TWILIO_API_URL=ledger.settings.twilio_api_url or "",
+        LEDGER_OUT_WORDS="Genug",
+    )
+    anew = ledger._replace(settings=settings)
+    asked = asked_for(datetime.combine(YESTERDAY, time.min), None, None, None)
+    for by, stops in ((None, 1), (ACTOR, 1), (None, 0)):
+        done = await reconciled(anew, asked, by)
+        assert done.drift.counts["stop"] == stops
 
 
 async def test_a_deactivated_number_is_unknown_and_not_out(
