@@ -24,9 +24,9 @@ from ledger.domain.events import (
 )
 from ledger.domain.ids import MessageId, Position
 from ledger.domain.messages import ENDED
-from ledger.errors import TwilioRefused
+from ledger.errors import TwilioRefused, TwilioUnavailable
 from ledger.observations import observe_sending
-from ledger.sending.settling import Tools, cancel, is_out, settle
+from ledger.sending.settling import Tools, cancel, has_opted_out, settle
 from ledger.sending.texts import RequestedText, read_texts
 from ledger.store.database import Pool, translated
 from ledger.store.statements import statement
@@ -39,6 +39,8 @@ _READ_CHECKPOINT: Final = statement("ledger.sending", "read_checkpoint")
 _SAVE_CHECKPOINT: Final = statement("ledger.sending", "save_checkpoint")
 
 _HEADS_MAX: Final = 5_000
+_FAILURES_MAX: Final = 3
+"""How many texts in a row Twilio may fail for, before all are left for later."""
 _REQUESTED: Final = get_topic(MessageRequested)
 _TOLD: Final = frozenset(map(get_topic, (MessageSent, MessageStatusChanged)))
 _OF_PERSON: Final = frozenset(map(get_topic, (ConsentChanged, SubjectErased)))
@@ -77,11 +79,8 @@ class Follower:
             TwilioUnavailable, StoreUnavailable: later; nothing is lost.
         """
         await self._follow()
-        done: Counter[str] = Counter()
         try:
-            for text in list(self._texts.values()):
-                if outcome := await self._see_to(text, at_once=at_once):
-                    done[outcome] += 1
+            done = await self._see_to_all(at_once=at_once)
             await self._follow()
         finally:
             observe_sending(**self.open._asdict())
@@ -94,6 +93,30 @@ class Follower:
         unsettled = sum(text.is_unsettled for text in self._texts.values())
         return Open(unsettled, len(self._texts) - unsettled)
 
+    async def _see_to_all(self, *, at_once: bool) -> Counter[str]:
+        """One that cannot be seen to now holds back none of those behind it.
+
+        Unless Twilio is down for several one after the other, and so for all.
+        """
+        done: Counter[str] = Counter()
+        failures = 0
+        for text in list(self._texts.values()):
+            try:
+                outcome = await self._see_to(text, at_once=at_once)
+            except TwilioUnavailable as error:
+                failures += 1
+                if failures == _FAILURES_MAX:
+                    raise
+                failure = error
+                _warn(text, error)
+                continue
+            if outcome:
+                done[outcome] += 1
+                failures = 0
+        if failures and not done:
+            raise failure
+        return done
+
     async def _see_to(self, text: RequestedText, *, at_once: bool) -> str | None:
         age = (self._now - text.requested_at).total_seconds()
         try:
@@ -102,14 +125,13 @@ class Follower:
                     return await self._settle(text)
             elif text.message.id in self._unchecked:
                 outcome = None
-                if await is_out(self._tools, text):
+                if await has_opted_out(self._tools, text):
                     outcome = await cancel(self._tools, text)
                 self._unchecked.discard(text.message.id)
                 return outcome
         except TwilioRefused as refusal:
             # Wrong credentials, say: trying again at once does not mend it.
-            fields = {"message_id": str(text.message.id), "error": str(refusal)}
-            log.warning("settle_refused", extra=fields)
+            _warn(text, refusal)
         return None
 
     async def _settle(self, text: RequestedText) -> str | None:
@@ -176,3 +198,8 @@ class Follower:
         )
         with translated():
             await self._pool.execute(_SAVE_CHECKPOINT, oldest)
+
+
+def _warn(text: RequestedText, error: TwilioRefused | TwilioUnavailable) -> None:
+    fields = {"message_id": str(text.message.id), "error": str(error)}
+    log.warning("settle_refused", extra=fields)

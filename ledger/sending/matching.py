@@ -36,17 +36,27 @@ class Wanted(NamedTuple):
 
 
 def match(
-    wanted: Wanted, shown: Sequence[ShownMessage], taken: Collection[str]
+    wanted: Wanted,
+    shown: Sequence[ShownMessage],
+    taken: Collection[str],
+    others: Sequence[Wanted] = (),
 ) -> ShownMessage | Doubt:
     """Twilio's message that is ``wanted``; else that there is none, or no telling.
 
     ``shown`` are all messages to the number; ``taken`` the SIDs of those that the
-    ledger knows as another's.
+    ledger knows as another's; ``others`` are what was asked for with other words, and
+    is as open. A message that says just what another one was to say is that one's.
     """
-    possible = [m for m in shown if m.sid not in taken and _is_possible(wanted, m)]
+    possible = [
+        message
+        for message in shown
+        if message.sid not in taken
+        and _is_possible(wanted, message)
+        and not any(_is_exact(other, message) for other in others)
+    ]
     if not possible:
         return "absent"
-    exact = [m for m in possible if wanted.body and _same(m.body, wanted.body)]
+    exact = [message for message in possible if _says(wanted, message)]
     if len(exact) != wanted.equals:
         return "unknown"
     in_order = sorted(exact, key=lambda m: (m.created_at or wanted.since, m.sid))
@@ -70,5 +80,9 @@ def _is_possible(wanted: Wanted, message: ShownMessage) -> bool:
     return made is None or since <= made <= until
 
 
-def _same(one: str, other: str) -> bool:
-    return one.strip() == other.strip()
+def _is_exact(wanted: Wanted, message: ShownMessage) -> bool:
+    return _says(wanted, message) and _is_possible(wanted, message)
+
+
+def _says(wanted: Wanted, message: ShownMessage) -> bool:
+    return bool(wanted.body) and message.body.strip() == (wanted.body or "").strip()

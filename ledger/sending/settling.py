@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import NamedTuple, assert_never
 
 from ledger.command_handler import CommandHandler
+from ledger.domain.consent import evolve, nobody
 from ledger.domain.ids import PhoneNumber
 from ledger.domain.messages import StatusReport
 from ledger.domain.sending import permission
@@ -33,6 +34,7 @@ ACTOR = "settle"
 _SAYS = {
     "failed": "Twilio shows no message that could be this one: it was not sent.",
     "unknown": "Twilio shows messages of which any or none may be this one.",
+    "endless": "Twilio shows more messages to the number than are looked through.",
     "canceled": "The number opted out, or was erased, before the text was due.",
 }
 
@@ -60,22 +62,30 @@ async def settle(
         StoreUnavailable: it is not recorded. Safe to try again.
     """
     number = _number(text)
+    unsettled = list(unsettled)
     wanted = _wanted(tools, text, unsettled)
+    others = [
+        _wanted(tools, other, unsettled)
+        for other in unsettled
+        if _pair(other) == _pair(text) and _words(other) != _words(text)
+    ]
     since = wanted.since - CLOCKS_APART_MAX
-    shown = await messages.messages_to(tools.account, wanted.to, since)
+    shown, is_whole = await messages.messages_to(tools.account, wanted.to, since)
     taken = await _taken(tools, shown)
     # After what is taken was read: another process may have taken ours, for this text,
     # and then there seems to be none.
     if not await _is_unsettled(tools, text):
         return None
-    found = match(wanted, shown, taken)
+    found = match(wanted, shown, taken, others)
     match found:
         case ShownMessage():
             return await _record_sent(tools, text, number, found)
+        case "absent" if is_whole:
+            return await _record(tools, text, "failed", "not_sent", says="failed")
         case "absent":
-            return await _record(tools, text, number, "failed", "not_sent")
+            return await _record(tools, text, "unknown", "unknown", says="endless")
         case "unknown":
-            return await _record(tools, text, number, "unknown", "unknown")
+            return await _record(tools, text, "unknown", "unknown", says="unknown")
         case _:
             assert_never(found)
 
@@ -86,10 +96,21 @@ async def _is_unsettled(tools: Tools, text: RequestedText) -> bool:
     return texts[message_id].is_unsettled
 
 
-async def is_out(tools: Tools, text: RequestedText) -> bool:
-    """Whether the person of a text has opted out, as the ledger has it now."""
+async def has_opted_out(tools: Tools, text: RequestedText) -> bool:
+    """Whether the person has been out for the sender since the text was asked for.
+
+    An opt-in since then allows other texts, and not this one.
+    """
     person = await person_now(tools.store, tools.keyring, _number(text))
-    return permission(person.subject, text.sender, to_unknown=True).status == "out"
+    now = person.subject
+    subject = nobody(now.id, suppressed=now.suppressed)
+    for position, event in person.events:
+        subject = evolve(subject, event)
+        if position > text.position:
+            found = permission(subject, text.sender, to_unknown=True)
+            if found.status == "out":
+                return True
+    return False
 
 
 async def cancel(tools: Tools, text: RequestedText) -> SettledOutcome:
@@ -103,7 +124,7 @@ async def cancel(tools: Tools, text: RequestedText) -> SettledOutcome:
     assert text.sid is not None, "only what Twilio has is scheduled"  # noqa: S101
     shown = await messages.cancel(tools.account, text.sid)
     if shown.status == "canceled":
-        return await _record(tools, text, number, "canceled", "canceled")
+        return await _record(tools, text, "canceled", "canceled", says="canceled")
     await _report(tools, text, number, shown.status, {"MessageStatus": shown.status})
     return _counted(text, "too_late")
 
@@ -111,7 +132,11 @@ async def cancel(tools: Tools, text: RequestedText) -> SettledOutcome:
 def _wanted(
     tools: Tools, text: RequestedText, unsettled: Iterable[RequestedText]
 ) -> Wanted:
-    equals = sorted(t.position for t in unsettled if _key(t) == _key(text))
+    equals = sorted(
+        other.position
+        for other in unsettled
+        if _pair(other) == _pair(text) and _words(other) == _words(text)
+    )
     until = text.requested_at + timedelta(seconds=tools.send_seconds_max)
     return Wanted(
         to=text.content_field("to") or _number(text),
@@ -124,9 +149,14 @@ def _wanted(
     )
 
 
-def _key(text: RequestedText) -> tuple[object, ...]:
-    """Texts with the same cannot be told apart at Twilio but by time."""
-    return (text.phone_number, text.sender, text.content_field("body"))
+def _pair(text: RequestedText) -> tuple[object, ...]:
+    return (text.phone_number, text.sender)
+
+
+def _words(text: RequestedText) -> str | None:
+    """Texts of a pair with the same cannot be told apart at Twilio but by time."""
+    body = text.content_field("body")
+    return body and body.strip()
 
 
 async def _taken(tools: Tools, shown: Sequence[ShownMessage]) -> set[str]:
@@ -158,11 +188,12 @@ async def _record_sent(
 async def _record(
     tools: Tools,
     text: RequestedText,
-    number: PhoneNumber,
     status: str,
     outcome: SettledOutcome,
+    *,
+    says: str,
 ) -> SettledOutcome:
-    await _report(tools, text, number, status, {"statement": _SAYS[status]})
+    await _report(tools, text, _number(text), status, {"statement": _SAYS[says]})
     return _counted(text, outcome)
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 from twilio.base import values
 
-from ledger.errors import TwilioRefused, TwilioUnavailable
+from ledger.errors import TwilioRefused
 from ledger.twilio.account import (
     TwilioAccount,
     check_sid,
@@ -24,7 +24,7 @@ from ledger.twilio.account import (
 
 SERVICE_PREFIX: Final = "MG"
 LISTED_MAX: Final = 5_000
-"""How many messages to one number are looked through at most."""
+"""How many messages to one number are looked through at most, as Twilio lists them."""
 
 _NOT_CANCELABLE: Final = 30409
 
@@ -62,6 +62,14 @@ class ShownMessage(NamedTuple):
         return self.direction == "inbound"
 
 
+class Listed(NamedTuple):
+    """Messages to a number."""
+
+    messages: list[ShownMessage]
+    is_whole: bool
+    """False where there are more than were looked through."""
+
+
 async def send(account: TwilioAccount, text: OutgoingText) -> ShownMessage:
     """Have Twilio send a text, or send it later; once.
 
@@ -94,22 +102,20 @@ async def fetch(account: TwilioAccount, sid: str) -> ShownMessage:
     return _shown(await understood(_context(account, sid).fetch_async()))
 
 
-async def messages_to(
-    account: TwilioAccount, to: str, since: datetime
-) -> list[ShownMessage]:
+async def messages_to(account: TwilioAccount, to: str, since: datetime) -> Listed:
     """Every message to a number that Twilio has made since then, scheduled ones too.
 
     Raises:
-        TwilioRefused, TwilioUnavailable: a page cannot be had, or there is no end.
+        TwilioRefused, TwilioUnavailable: a page cannot be had.
     """
-    found = []
+    found: list[ShownMessage] = []
     page = partial(account.client.messages.page_async, to=to)
     async for number, message in _numbered(records(page)):
         if number > LISTED_MAX:
-            raise TwilioUnavailable(f"there are more than {LISTED_MAX} messages to it")
+            return Listed(found, is_whole=False)
         if message.created_at is None or message.created_at >= since:
             found.append(message)
-    return found
+    return Listed(found, is_whole=True)
 
 
 async def cancel(account: TwilioAccount, sid: str) -> ShownMessage:

@@ -47,6 +47,7 @@ from ledger.sending.texts import read_texts
 from ledger.store.database import Connection, Pool
 from ledger.store.keyring import Keyring
 from ledger.store.postgres import PostgresEventStore
+from ledger.twilio import messages
 from ledger.twilio.account import open_account
 
 NOTHING: Final = Open(unsettled=0, scheduled=0)
@@ -172,6 +173,72 @@ async def test_another_applications_message_is_not_taken_for_ours(
     standin.fail(faults.gone)
     assert (await post(shop, "order-1")).status == 202
     assert await follower().run_once(at_once=True) == {"not_sent": 1}
+
+
+@pytest.mark.parametrize("first", [False, True])
+async def test_of_two_the_one_that_was_not_sent_is_told(
+    shop: Client,
+    standin: StandIn,
+    account: Account,
+    follower: MakeFollower,
+    *,
+    first: bool,
+) -> None:
+    """To one number at one time: a message that says what the other says is its."""
+    for key, done in (("one", first), ("other", not first)):
+        standin.fail(faults.gone, done=done)
+        assert (await post(shop, key, body=key)).status == 202
+    assert await follower().run_once(at_once=True) == {"sent": 1, "not_sent": 1}
+    [message] = sent(account)
+    found = await (await post(shop, message["body"], body=message["body"])).json()
+    assert (found["sid"], found["status"]) == (message["sid"], "queued")
+
+
+async def test_who_has_too_many_messages_holds_nobody_back(
+    shop: Client,
+    standin: StandIn,
+    account: Account,
+    follower: MakeFollower,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What is not among those that are looked through cannot be told."""
+    monkeypatch.setattr(messages, "LISTED_MAX", 3)
+    for _ in range(4):
+        add_message(account, body="news", direction="outbound-reply")
+    standin.fail(faults.gone)
+    assert (await post(shop, "order-1")).status == 202
+    await record(shop, {"status": "in", "sender": SENDER}, number="+14155550101")
+    standin.fail(faults.gone, done=True)
+    await post(shop, to="+14155550101")
+    standin.fail(faults.gone, done=True)
+    await post(shop, "order-2", body="Bye")
+    outcomes = await follower().run_once(at_once=True)
+    assert outcomes == {"unknown": 1, "sent": 2}
+    assert await status(shop, "order-1") == (200, "unknown")
+
+
+async def test_one_that_twilio_fails_for_holds_nobody_back(
+    shop: Client, standin: StandIn, follower: MakeFollower
+) -> None:
+    """It stays open; where three fail in a row, Twilio is down, and all wait."""
+    for body in ("1", "2", "3", "4"):
+        standin.fail(faults.gone, done=True)
+        await post(shop, body=body)
+    follows = follower()
+    standin.fail(faults.down, times=8)
+    assert await follows.run_once(at_once=True) == {"sent": 2}
+    assert follows.open == Open(unsettled=2, scheduled=0)
+    for body in ("5", "6"):
+        standin.fail(faults.gone, done=True)
+        await post(shop, body=body)
+    asked = len(standin.received)
+    standin.fail(faults.down, times=16)
+    with pytest.raises(TwilioUnavailable):
+        await follows.run_once(at_once=True)
+    assert len(standin.received) == asked + 12
+    standin.mend()
+    assert await follows.run_once(at_once=True) == {"sent": 4}
+    assert follows.open == NOTHING
 
 
 async def test_two_alike_are_both_found(
@@ -347,12 +414,18 @@ async def test_a_text_that_is_gone_cannot_be_canceled(
 async def test_an_opt_in_after_a_stop_brings_nothing_back(
     shop: Client, account: Account, follower: MakeFollower
 ) -> None:
-    """Before anybody has looked, it is as if nothing had been said."""
+    """Also before anybody has looked; what is scheduled after it is not concerned."""
     await post_scheduled(shop)
     await text(shop, "STOP", MessagingServiceSid=SERVICE)
     await text(shop, "START", MessagingServiceSid=SERVICE)
-    assert await follower().run_once() == {}
-    assert [m["status"] for m in sent(account)] == ["scheduled"]
+    await post_scheduled(shop)
+    follows = follower()
+    assert await follows.run_once() == {"canceled": 1}
+    assert [m["status"] for m in sent(account)] == ["canceled", "scheduled"]
+    await text(shop, "START", MessagingServiceSid=SERVICE)
+    await text(shop, "STOP")
+    assert await follows.run_once() == {}
+    assert follows.open == Open(unsettled=0, scheduled=1)
 
 
 async def test_whoever_is_erased_is_not_asked_about(

@@ -86,6 +86,20 @@ def test_where_it_may_be_ours_or_not_nobody_says_so(
     assert match(asked, found, set()) == "unknown"
 
 
+def test_what_says_just_what_another_was_to_say_is_not_ours() -> None:
+    """It was made for that one, as far as it can have been."""
+    other = wanted(body="Goodbye")
+    his = shown("SM1", body="Goodbye ")
+    assert match(wanted(), [his], set(), [other]) == "absent"
+    assert match(wanted(body=None), [his], set(), [other]) == "absent"
+    assert match(wanted(), [his, shown("SM2")], set(), [other]) == shown("SM2")
+    assert match(wanted(), [his, shown(body="H3llo")], set(), [other]) == "unknown"
+    later = wanted(body="Goodbye", since=AT + timedelta(hours=1))
+    assert match(wanted(), [his], set(), [later]) == "unknown"
+    template = wanted(body=None)
+    assert match(wanted(), [his], set(), [template]) == "unknown"
+
+
 def test_as_many_as_were_asked_for_are_all_ours() -> None:
     """Each has one of its own, in the order of time."""
     first = shown("SM2", created_at=AT)
