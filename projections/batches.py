@@ -1,28 +1,21 @@
 """Reads the ledger batch by batch, as whoever keeps projections up to date takes it.
 
-Whoever begins in a batch and says something there and no more is *heard*, as in
-``pages``: under load, when it matters, most who text do it for the first time. Every
-other event is decoded. Never writes.
+What begins in a batch and is plain there is read from its bytes, as in ``pages``: under
+load, when it matters, most who text do it for the first time. Every other event is
+decoded. Never writes.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from uuid import UUID
 
 from ledger.domain.events import ConsentChanged, MessageEvent, SubjectErased
-from ledger.domain.ids import PhoneNumber, Position, Sealed, SubjectId
+from ledger.domain.ids import Position, Sealed
 from ledger.store.codec import RecordedEvent, StoredRow
 from ledger.store.event_store import EventStore
 from ledger.store.keyring import Keyring
-from ledger.store.said import Said, SaidReader
 from projections.digests import digests_of
-from projections.projection import NO_KEYS, Batch, Heard
-
-
-class _Stream(NamedTuple):
-    """Whoever may be heard."""
-
-    said: list[Said]
-    rows: list[StoredRow]
+from projections.plain import PlainReader
+from projections.projection import Batch
 
 
 class Batches:
@@ -31,7 +24,7 @@ class Batches:
     def __init__(self, store: EventStore, keyring: Keyring) -> None:
         self._store = store
         self._keyring = keyring
-        self._reader = SaidReader()
+        self._plain = PlainReader(keyring)
 
     async def read(
         self, position: Position, limit: int, *, holds_numbers: bool, holds_texts: bool
@@ -44,63 +37,51 @@ class Batches:
             StoreUnavailable: the database cannot be read now.
         """
         rows = await self._store.read_rows_after(position, limit)
-        heard: list[Heard] = []
-        begun: dict[SubjectId, PhoneNumber] = {}
-        if holds_numbers:
-            heard = await self._heard(self._begun(rows))
-        ids = {each.subject_id for each in heard}
+        plain = await self._plain.read(
+            _begun(rows), holds_numbers=holds_numbers, holds_texts=holds_texts
+        )
+        ids = plain.stream_ids
         events = await self._store.decoded([row for row in rows if row[0] not in ids])
-        if holds_numbers:
-            begun = await self._keyring.phone_numbers(_first_said(events))
-        keys = NO_KEYS
+        first = _first_said(events) if holds_numbers else []
+        wanted = {event.subject_id for event in first}
         if holds_texts:
-            texts = (e.subject_id for _, e in events if isinstance(e, MessageEvent))
-            keys = await self._keyring.subject_keys_of_living(texts)
-        erased = (e.subject_id for _, e in events if isinstance(e, SubjectErased))
+            wanted |= {e.subject_id for _, e in events if isinstance(e, MessageEvent)}
+        others = wanted.difference(plain.keys)
+        keys = plain.keys | await self._keyring.subject_keys_of_living(others)
+        begun = {
+            event.subject_id: key.open_number(
+                Sealed(event.phone_number), event.subject_id, event.version
+            )
+            for event in first
+            if (key := keys.get(event.subject_id))
+        }
         return Batch(
             events,
             begun,
-            frozenset(erased),
+            frozenset(e.subject_id for _, e in events if isinstance(e, SubjectErased)),
             digests_of(rows),
-            heard,
+            plain.heard,
+            plain.texts,
             self._keyring.phone_numbers,
             keys,
         )
 
-    def _begun(self, rows: Iterable[StoredRow]) -> dict[SubjectId, _Stream]:
-        """Whoever begins here, and says something and no more."""
-        streams: dict[SubjectId, list[StoredRow]] = {}
-        for row in rows:
-            subject_id, version, *_ = row
-            if version == 1:
-                streams[SubjectId(subject_id)] = [row]
-            elif subject_id in streams:
-                streams[SubjectId(subject_id)].append(row)
-        begun = {}
-        # In the order of the tables' keys: so they write fast.
-        for subject_id in sorted(streams):
-            own = streams[subject_id]
-            said = [told for row in own if (told := self._reader.read(row))]
-            if len(said) == len(own):
-                begun[subject_id] = _Stream(said, own)
-        return begun
 
-    async def _heard(self, begun: dict[SubjectId, _Stream]) -> list[Heard]:
-        """Those whose keys are there: of the erased, who has rows is told elsewhere."""
-        keys = await self._keyring.subject_keys_of_living(begun)
-        heard = []
-        for subject_id, (said, rows) in begun.items():
-            if key := keys.get(subject_id):
-                _, version, _, _, _, sealed = said[0]
-                sealed_number = Sealed(sealed, "ascii")
-                number = key.open_number(sealed_number, subject_id, version)
-                heard.append(Heard(subject_id, number, said, rows))
-        return heard
+def _begun(rows: Iterable[StoredRow]) -> dict[UUID, list[StoredRow]]:
+    """The streams that begin here, in the order of the tables' keys: written fast."""
+    streams: dict[UUID, list[StoredRow]] = {}
+    for row in rows:
+        stream_id, version, *_ = row
+        if version == 1:
+            streams[stream_id] = [row]
+        elif own := streams.get(stream_id):
+            own.append(row)
+    return {stream_id: streams[stream_id] for stream_id in sorted(streams)}
 
 
-def _first_said(events: Sequence[RecordedEvent]) -> Iterable[ConsentChanged]:
-    return (
+def _first_said(events: Sequence[RecordedEvent]) -> list[ConsentChanged]:
+    return [
         event
         for _, event in events
         if event.originator_version == 1 and isinstance(event, ConsentChanged)
-    )
+    ]

@@ -18,12 +18,19 @@ _TRAILER: Final = b"\xff\xff"
 _EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _LENGTH: Final = Struct(">i").pack
+NULL: Final = _LENGTH(-1)
+"""A column that holds nothing."""
 
 
 def text(value: str) -> bytes:
     """A column of text."""
     stored = value.encode()
     return _LENGTH(len(stored)) + stored
+
+
+def text_or_null(value: str | None) -> bytes:
+    """A column of text, which may hold nothing."""
+    return NULL if value is None else text(value)
 
 
 def microseconds(time: datetime) -> int:

@@ -37,7 +37,7 @@ from ledger.store.statements import statement
 from projections.copying import copy_rows
 from projections.digests import Digests
 from projections.pages import Page, Pages
-from projections.projection import Batch, Person, Projection, Row
+from projections.projection import Batch, Person, Projection, Row, people_of
 from projections.registry import Live, known
 from projections.slices import Slice, slices
 
@@ -261,9 +261,9 @@ async def write_page(
     connection: Connection, projection: Projection, page: Page
 ) -> None:
     """Write the rows of those whose rows are not there yet."""
-    copied, people = projection.copied(page.heard), page.people
+    copied, people = projection.copied(page.heard, page.texts), page.people
     if copied is None:
-        copied, people = (), [*people, *(heard.person for heard in page.heard)]
+        copied, people = (), [*people, *people_of(page.heard, page.texts)]
     for table, rows in zip(projection.tables, copied, strict=False):
         await copy_rows(connection, table.name, table.columns, rows)
     if people:

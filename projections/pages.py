@@ -1,8 +1,7 @@
 """Reads the events of a slice of subjects, as much at a time as may be in memory.
 
-And opens whose they are, for those who are alive. A subject whose stream holds nothing
-but plain consents, as nearly all do, is *heard*: no event is made for it. Every other
-one is decoded. Never writes.
+And opens whose they are, for those who are alive. A stream that is plain, as nearly all
+are, is read from its bytes; every other one is decoded. Never writes.
 
 The subtle part is memory: a slice is read page by page, and somebody whose events are
 more than a page is not folded as a whole but, as the tail is, batch by batch.
@@ -19,11 +18,11 @@ from ledger.domain.ids import THE_LEDGER, PhoneNumber, Position, Sealed, Subject
 from ledger.store.codec import RecordedEvent, StoredRow, decode
 from ledger.store.database import Connection
 from ledger.store.keyring import Keyring
-from ledger.store.said import Said, SaidReader
 from ledger.store.scan import read_slice_after
 from ledger.store.sealing import SubjectKey
 from projections.digests import Digests, digests_of
-from projections.projection import Batch, Heard, Person
+from projections.plain import PlainReader
+from projections.projection import Batch, Heard, Person, ReceivedText
 from projections.slices import Slice
 
 EVENTS_A_PAGE: Final = 16_384
@@ -35,19 +34,12 @@ class Page(NamedTuple):
 
     events: int
     heard: list[Heard]
+    texts: list[ReceivedText]
     people: list[Person]
     parts: list[Batch]
     """What follows of a stream that is longer than a page."""
     digests: Digests
     """Of all of them."""
-
-
-class _Streams(NamedTuple):
-    """What a page holds, and not yet whose it is."""
-
-    heard: dict[SubjectId, tuple[list[Said], list[StoredRow]]]
-    decoded: dict[SubjectId, list[RecordedEvent]]
-    parts: dict[SubjectId, list[RecordedEvent]]
 
 
 class Pages:
@@ -56,7 +48,7 @@ class Pages:
     def __init__(self, keyring: Keyring, frontier: Position) -> None:
         self._keyring = keyring
         self._frontier = frontier
-        self._reader = SaidReader()
+        self._plain = PlainReader(keyring)
 
     async def read(self, connection: Connection, span: Slice) -> AsyncIterator[Page]:
         """All that a slice holds.
@@ -85,39 +77,18 @@ class Pages:
 
     async def _page(self, rows: Sequence[StoredRow], in_parts: UUID | None) -> Page:
         stored = [row for row in rows if row[4] <= self._frontier]
-        streams = self._streams(stored, in_parts)
-        heard = await self._heard(streams.heard)
-        people = await self._people(streams.decoded)
-        parts = await self._parts(streams.parts)
-        return Page(len(stored), heard, people, parts, digests_of(stored))
-
-    def _streams(self, stored: Iterable[StoredRow], in_parts: UUID | None) -> _Streams:
-        streams = _Streams({}, {}, {})
-        for subject_id, own in groupby(stored, key=itemgetter(0)):
-            rows = list(own)
-            if subject_id == in_parts:
-                streams.parts[subject_id] = [decode(row) for row in rows]
-                continue
-            said = [told for row in rows if (told := self._reader.read(row))]
-            if len(said) == len(rows):
-                streams.heard[subject_id] = said, rows
-            else:
-                streams.decoded[subject_id] = [decode(row) for row in rows]
-        return streams
-
-    async def _heard(
-        self, streams: Mapping[SubjectId, tuple[list[Said], list[StoredRow]]]
-    ) -> list[Heard]:
-        """Whoever is alive still, of those who said something and no more."""
-        keys = await self._keyring.subject_keys_of_living(streams)
-        return [
-            Heard(subject_id, _heard_number(subject_id, said[0], key), said, rows)
-            for subject_id, (said, rows) in streams.items()
-            if (key := keys.get(subject_id))
-        ]
+        streams = {i: list(own) for i, own in groupby(stored, key=itemgetter(0))}
+        in_part = streams.pop(in_parts, []) if in_parts else []
+        heard, texts, _ = plain = await self._plain.read(streams)
+        ids = plain.stream_ids
+        people = await self._people(
+            {i: _decoded(rows) for i, rows in streams.items() if i not in ids}
+        )
+        parts = await self._parts(_decoded(in_part))
+        return Page(len(stored), heard, texts, people, parts, digests_of(stored))
 
     async def _people(
-        self, streams: Mapping[SubjectId, Sequence[RecordedEvent]]
+        self, streams: Mapping[UUID, Sequence[RecordedEvent]]
     ) -> list[Person]:
         """Whoever is alive at the frontier, of the others, and their texts."""
         begun = {
@@ -134,29 +105,26 @@ class Pages:
             if (key := keys.get(whose[stream_id]))
         ]
 
-    async def _parts(
-        self, streams: Mapping[SubjectId, Sequence[RecordedEvent]]
-    ) -> list[Batch]:
+    async def _parts(self, stream: Sequence[RecordedEvent]) -> list[Batch]:
         """What follows of who is alive still, as the tail would bring it."""
-        people = [subject_id for subject_id in streams if subject_id != THE_LEDGER]
-        keys = await self._keyring.subject_keys_of_living(people)
-        batches = []
-        for subject_id in keys:
-            stream = streams[SubjectId(subject_id)]
-            begun = {}
-            if stream[0].event.originator_version == 1:
-                begun[SubjectId(subject_id)] = _number(stream, keys[subject_id])
-            batches.append(Batch(stream, begun, frozenset()))
-        return batches
+        if not stream or (stream_id := stream[0].event.stream_id) == THE_LEDGER:
+            return []
+        subject_id = SubjectId(stream_id)
+        keys = await self._keyring.subject_keys_of_living([subject_id])
+        if (key := keys.get(subject_id)) is None:
+            return []
+        begun = {}
+        if stream[0].event.version == 1:
+            begun[subject_id] = _number(stream, key)
+        return [Batch(stream, begun, frozenset())]
 
 
-def _heard_number(subject_id: SubjectId, first: Said, key: SubjectKey) -> PhoneNumber:
-    _, version, _, _, _, sealed = first
-    return key.open_number(Sealed(sealed, "ascii"), subject_id, version)
+def _decoded(rows: Iterable[StoredRow]) -> list[RecordedEvent]:
+    return [decode(row) for row in rows]
 
 
 def _person(
-    stream_id: SubjectId, stream: Sequence[RecordedEvent], key: SubjectKey
+    stream_id: UUID, stream: Sequence[RecordedEvent], key: SubjectKey
 ) -> Person:
     if isinstance(stream[0].event, MessageEvent):
         return Person(stream_id, None, stream, key)

@@ -20,9 +20,10 @@ from typing import Final, NamedTuple, Protocol
 from uuid import UUID
 
 from ledger.domain.events import ConsentChanged
-from ledger.domain.ids import Answer, PhoneNumber, Position, SubjectId
+from ledger.domain.ids import Answer, MessageId, PhoneNumber, Position, SubjectId
 from ledger.store.codec import RecordedEvent, StoredRow, decode
 from ledger.store.database import Connection, Pool, translated
+from ledger.store.received import Received
 from ledger.store.said import Said
 from ledger.store.sealing import SubjectKey
 from ledger.store.statements import at_versions, statement
@@ -80,13 +81,47 @@ class Heard(NamedTuple):
         events = [decode(row) for row in self.rows]
         return Person(self.subject_id, self.phone_number, events)
 
+    @classmethod
+    def opened(
+        cls,
+        subject_id: SubjectId,
+        said: Sequence[Said],
+        rows: Sequence[StoredRow],
+        key: SubjectKey,
+    ) -> "Heard":
+        """By the number in what was said first."""
+        _, version, _, _, _, sealed = said[0]
+        number = key.open_number(sealed, subject_id, version)
+        return cls(subject_id, number, said, rows)
+
+
+class ReceivedText(NamedTuple):
+    """A text that arrived, of which nothing more is told up to some position."""
+
+    message_id: MessageId
+    key: SubjectKey
+    """What opens it: of who has sent it."""
+    received: Received
+    row: StoredRow
+    """The same, as it is stored."""
+
+    @property
+    def person(self) -> Person:
+        """For whom needs events."""
+        return Person(self.message_id, None, [decode(self.row)], self.key)
+
+
+def people_of(heard: Iterable[Heard], texts: Iterable[ReceivedText]) -> list[Person]:
+    """All of them, for who needs events."""
+    return [*(one.person for one in heard), *(one.person for one in texts)]
+
 
 @dataclass(frozen=True)
 class Batch:
     """Consecutive events, and what those who write rows need to know of them."""
 
     others: Sequence[RecordedEvent]
-    """In the ledger's order; all events but of those who are heard."""
+    """In the ledger's order; all events but of those who are heard, and ``texts``."""
     begun: Mapping[SubjectId, PhoneNumber]
     """The subjects that begin here, and their numbers; without those whose key has been
     destroyed since, for whom no row may be written, and without those who are heard.
@@ -98,6 +133,9 @@ class Batch:
     """Of the events as they are stored, for whoever moves a checkpoint over them."""
     heard: Sequence[Heard] = ()
     """Others that begin here, in the order of their ids: there are no rows of them."""
+    texts: Sequence[ReceivedText] = ()
+    """Texts that begin here and of which nothing more is here, as ``heard``. For
+    projections that hold texts."""
     numbers_of: NumbersOf = _of_nobody
     """For who has no row and does not begin here: erased since, or, seldom, under a
     legal hold before they said anything, so that their stream begins with that."""
@@ -110,13 +148,14 @@ class Batch:
         """Those of all events, in order."""
         found = [position for position, _ in self.others]
         found += [position for one in self.heard for position, *_ in one.said]
+        found += [one.received[0] for one in self.texts]
         return sorted(found)
 
     def decoded(self) -> "Batch":
-        """The same with nobody heard, for a projection that only knows events."""
-        if not self.heard:
+        """The same with all in ``others``, for a projection that only knows events."""
+        if not (self.heard or self.texts):
             return self
-        people = [heard.person for heard in self.heard]
+        people = people_of(self.heard, self.texts)
         events = [event for person in people for event in person.events]
         numbers = {heard.subject_id: heard.phone_number for heard in self.heard}
         return replace(
@@ -124,6 +163,7 @@ class Batch:
             others=sorted([*self.others, *events]),
             begun={**self.begun, **numbers},
             heard=(),
+            texts=(),
         )
 
 
@@ -231,11 +271,13 @@ class Projection(Protocol):
         """
         ...
 
-    def copied(self, people: Iterable[Heard]) -> Sequence[bytes] | None:
+    def copied(
+        self, heard: Iterable[Heard], texts: Iterable[ReceivedText]
+    ) -> Sequence[bytes] | None:
         """``rows_of`` many, each of ``tables``' as ``copying.copy_rows`` takes them.
 
-        Where tables are built anew nearly everybody is among these. None where
-        ``rows_of`` is to make them: it takes longer, and is all that a shape must have.
+        Nearly everybody and nearly every text is among these. None where ``rows_of`` is
+        to make them: it takes longer, and is all that a shape must have.
         """
         ...
 

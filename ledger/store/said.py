@@ -31,7 +31,9 @@ _TIME: Final = len("2026-11-21T00:00:00.000000+00:00")
 _RECORDED: Final = len(STATE_HEAD)
 _MIDDLE: Final = _RECORDED + _TIME
 _OCCURRED: Final = _MIDDLE + len(STATE_MIDDLE)
-_WORDS: Final = _OCCURRED + _TIME
+WORDS: Final = _OCCURRED + _TIME
+"""Where what follows the times begins, with ``OPENING``."""
+OPENING: Final = b'"},'
 _NUMBER: Final = b',"phone_number":"'
 _AFTER: Final = len(_NUMBER)
 _EVIDENCE: Final = b'","evidence":"'
@@ -80,40 +82,32 @@ class SaidReader:
         version: Version
         position: Position
         _, version, topic, state, position = row  # type: ignore[assignment]
-        number = state.find(_NUMBER, _WORDS)
-        evidence = state.find(_EVIDENCE, number)
+        if topic != _TOPIC:
+            return None
+        number = state.find(_NUMBER, WORDS)
+        evidence = state.find(b'"', number + _AFTER)
+        times = times_in(state)
         if (
-            topic != _TOPIC
-            or number < 0
-            or evidence < 0
-            or not state.startswith(STATE_HEAD)
-            or not state.startswith(STATE_MIDDLE, _MIDDLE)
+            number < 0
+            or times is None
+            or not state.startswith(_EVIDENCE, evidence)
             or state.find(b'"', evidence + _TEXT) != len(state) - 2
             or state[-1:] != b"}"
             or b"\\" in state
             or not state.isascii()
         ):
             return None
-        found = state[_WORDS:number]
+        found = state[WORDS:number]
         words = self._words.get(found) or self._parsed(found)
         if words is None:
             return None
-        recorded, occurred = state[_RECORDED:_MIDDLE], state[_OCCURRED:_WORDS]
-        try:
-            recorded_at = occurred_at = _time_in(recorded)
-            if occurred != recorded:
-                occurred_at = _time_in(occurred)
-        except ValueError:
-            return None
-        sealed = state[number + _AFTER : evidence]
-        return position, version, occurred_at, recorded_at, words, sealed
+        return position, version, *times, words, state[number + _AFTER : evidence]
 
     def _parsed(self, found: bytes) -> Words | None:
-        opening = b'"},'
-        if not (_IS_KNOWN and found.startswith(opening)):
+        if not (_IS_KNOWN and found.startswith(OPENING)):
             return None
         try:
-            state = orjson.loads(b"{%b}" % found.removeprefix(opening))
+            state = orjson.loads(b"{%b}" % found.removeprefix(OPENING))
         except orjson.JSONDecodeError:
             return None
         if tuple(state) != Words._fields or state["status"] not in _SAID:
@@ -124,6 +118,23 @@ class SaidReader:
             self._words.clear()
         words = self._words[found] = Words(*state.values())
         return words
+
+
+def times_in(state: bytes) -> tuple[datetime, datetime] | None:
+    """When an event occurred and was recorded, the same object where that is one.
+
+    None where its state does not begin as states do that are written here.
+    """
+    if not (state.startswith(STATE_HEAD) and state.startswith(STATE_MIDDLE, _MIDDLE)):
+        return None
+    recorded, occurred = state[_RECORDED:_MIDDLE], state[_OCCURRED:WORDS]
+    try:
+        recorded_at = occurred_at = _time_in(recorded)
+        if occurred != recorded:
+            occurred_at = _time_in(occurred)
+    except ValueError:
+        return None
+    return occurred_at, recorded_at
 
 
 def _time_in(text: bytes) -> datetime:

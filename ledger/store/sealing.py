@@ -60,9 +60,9 @@ class SubjectKey:
         return _seal(self._cipher, text.encode("utf-8", "surrogatepass"), context)
 
     def open_text(
-        self, name: str, sealed: Sealed, stream_id: UUID, version: Version
+        self, name: str, sealed: Sealed | bytes, stream_id: UUID, version: Version
     ) -> str:
-        """The text again.
+        """The text again, of what is sealed or of its bytes as they are stored.
 
         Raises:
             SealBroken: it was altered, or is another event's or field's.
@@ -78,7 +78,7 @@ class SubjectKey:
         return self.seal_text("phone_number", number, stream_id, version)
 
     def open_number(
-        self, sealed: Sealed, stream_id: UUID, version: Version
+        self, sealed: Sealed | bytes, stream_id: UUID, version: Version
     ) -> PhoneNumber:
         """As ``open_text``, of a phone number."""
         return PhoneNumber(self.open_text("phone_number", sealed, stream_id, version))
@@ -127,7 +127,7 @@ def _seal(cipher: AESGCM, text: bytes, context: bytes) -> Sealed:
     return Sealed(b2a_base64(box, newline=False), "ascii")
 
 
-def _open(cipher: AESGCM, sealed: str, context: bytes) -> bytes:
+def _open(cipher: AESGCM, sealed: str | bytes, context: bytes) -> bytes:
     try:
         box = a2b_base64(sealed)
         return cipher.decrypt(box[:NONCE_BYTES], box[NONCE_BYTES:], context)

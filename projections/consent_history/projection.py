@@ -22,6 +22,7 @@ from projections.projection import (
     Change,
     Heard,
     Person,
+    ReceivedText,
     Row,
     Table,
 )
@@ -112,11 +113,11 @@ class ConsentHistory:
 
         By COPY: an INSERT of arrays costs asyncpg a look at the type of every value.
         """
-        copied = self.copied(batch.heard)
+        copied = self.copied(batch.heard, batch.texts)
         if copied is None:
             copied, batch = (), batch.decoded()
-        for table, heard in zip(self.tables, copied, strict=False):
-            await copy_rows(connection, table.name, _COLUMNS, heard)
+        for table, of_heard in zip(self.tables, copied, strict=False):
+            await copy_rows(connection, table.name, _COLUMNS, of_heard)
         rows = [
             row
             for recorded in batch.others
@@ -134,12 +135,16 @@ class ConsentHistory:
         """Everything that somebody said."""
         return ([row for recorded in person.events if (row := _row(recorded))],)
 
-    def copied(self, people: Iterable[Heard]) -> Sequence[bytes] | None:
+    def copied(
+        self,
+        heard: Iterable[Heard],
+        texts: Iterable[ReceivedText],  # noqa: ARG002
+    ) -> Sequence[bytes] | None:
         """Everything that they said, in the columns of this shape."""
         if self.shape != ConsentHistory.shape:
             return None
         pieces: list[bytes] = []
-        for subject_id, _, said, _ in people:
+        for subject_id, _, said, _ in heard:
             stored_id = subject_id.bytes
             for position, version, occurred_at, recorded_at, words, _ in said:
                 occurred = recorded = microseconds(recorded_at)

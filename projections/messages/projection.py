@@ -8,6 +8,7 @@ here goes on without one.
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
+from struct import Struct
 from typing import Final, NamedTuple
 from uuid import UUID
 
@@ -16,14 +17,18 @@ from ledger.domain.ids import MessageId, Position, Sealed, SubjectId, Version
 from ledger.domain.messages import Message, fold, unwritten
 from ledger.store.codec import RecordedEvent
 from ledger.store.database import Connection
+from ledger.store.received import ReceivedWords
+from ledger.store.said import WORDS_MAX
 from ledger.store.sealing import SubjectKey
 from ledger.store.statements import at_versions, statement
+from projections.copying import NULL, copy_rows, microseconds, text, text_or_null
 from projections.projection import (
     INDEX_SECONDS_MAX,
     Batch,
     Change,
     Heard,
     Person,
+    ReceivedText,
     Row,
     Table,
 )
@@ -62,6 +67,10 @@ _MESSAGES: Final = Table(
 )
 _Streams = Mapping[MessageId, Sequence[RecordedEvent]]
 
+_IDS: Final = Struct(">hi16si16s").pack
+_REST: Final = Struct(">iqiqiqiq").pack
+_FIRST: Final = Version(1)
+
 
 class Messages:
     """See ``projections.projection.Projection``."""
@@ -74,6 +83,7 @@ class Messages:
     def __init__(self, version: int = 1) -> None:
         self.version = version
         self.tables: tuple[Table, ...] = (_MESSAGES.at(self.name, version),)
+        self._words: dict[ReceivedWords, bytes] = {}
 
     def _at(self, text: str) -> str:
         return at_versions(text, ((self.name, self.version),))
@@ -108,7 +118,22 @@ class Messages:
         await connection.execute(self._at(_DROP_INDEXES))
 
     async def apply(self, connection: Connection, batch: Batch) -> None:
-        """Fold a batch onto the texts that it touches."""
+        """Fold a batch onto the texts that it touches, and add those that begin.
+
+        These by COPY: an INSERT of arrays costs asyncpg a look at every value's type.
+        """
+        copied = self.copied(batch.heard, batch.texts)
+        if copied is None:
+            copied, batch = (), batch.decoded()
+        for table, received in zip(self.tables, copied, strict=False):
+            await copy_rows(connection, table.name, table.columns, received)
+        if batch.others:
+            await self._fold(connection, batch)
+        if batch.erased:
+            await connection.execute(self._at(_ERASE), list(batch.erased))
+
+    async def _fold(self, connection: Connection, batch: Batch) -> None:
+        """Of texts that are sent, go on, or are not plain."""
         streams = _streams(batch)
         known = await self._load(connection, streams)
         rows = [
@@ -118,8 +143,6 @@ class Messages:
         ]
         if rows:
             await connection.execute(self._at(_UPSERT), *zip(*rows, strict=True))
-        if batch.erased:
-            await connection.execute(self._at(_ERASE), list(batch.erased))
 
     async def _load(
         self, connection: Connection, streams: _Streams
@@ -139,9 +162,46 @@ class Messages:
         row = _row(stream, {stream[0].event.subject_id: person.key}, None)
         return ((row,),) if row else ((),)
 
-    def copied(self, people: Iterable[Heard]) -> Sequence[bytes] | None:  # noqa: ARG002
-        """Nothing: who is heard has said something of consent, and is no text."""
-        return (b"",)
+    def copied(
+        self,
+        heard: Iterable[Heard],  # noqa: ARG002
+        texts: Iterable[ReceivedText],
+    ) -> Sequence[bytes] | None:
+        """The texts that arrived, in the columns of this shape."""
+        if self.shape != Messages.shape:
+            return None
+        pieces: list[bytes] = []
+        for message_id, key, received, _ in texts:
+            position, occurred_at, recorded_at, subject_id, words, number, sid = (
+                received
+            )
+            occurred = recorded = microseconds(recorded_at)
+            if occurred_at is not recorded_at:
+                occurred = microseconds(occurred_at)
+            pieces += (
+                _IDS(14, 16, message_id.bytes, 16, subject_id.bytes),
+                text(key.open_number(number, message_id, _FIRST)),
+                text(key.open_text("sid", sid, message_id, _FIRST)),
+                self._words.get(words) or self._kept(words),
+                _REST(8, position, 8, _FIRST, 8, occurred, 8, recorded),
+            )
+        return (b"".join(pieces),)
+
+    def _kept(self, words: ReceivedWords) -> bytes:
+        """The columns from direction to send_at, which very many texts share."""
+        if len(self._words) >= WORDS_MAX:
+            self._words.clear()
+        kept = self._words[words] = b"".join(
+            (
+                text("incoming"),
+                text_or_null(words.sender),
+                text_or_null(words.address),
+                text("received"),
+                NULL,
+                NULL,
+            )
+        )
+        return kept
 
 
 def _streams(batch: Batch) -> _Streams:

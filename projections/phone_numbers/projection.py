@@ -31,6 +31,7 @@ from projections.projection import (
     Change,
     Heard,
     Person,
+    ReceivedText,
     Row,
     Table,
 )
@@ -129,7 +130,7 @@ class PhoneNumbers:
 
     async def apply(self, connection: Connection, batch: Batch) -> None:
         """Fold a batch onto the rows of the subjects that it touches."""
-        copied = self.copied(batch.heard)
+        copied = self.copied(batch.heard, batch.texts)
         if copied is None:
             copied, batch = (), batch.decoded()
         for table, rows in zip(self.tables, copied, strict=False):
@@ -183,9 +184,13 @@ class PhoneNumbers:
         """What somebody says now: ``fold.rows_of``."""
         return fold.rows_of(person)
 
-    def copied(self, people: Iterable[Heard]) -> Sequence[bytes] | None:
+    def copied(
+        self,
+        heard: Iterable[Heard],
+        texts: Iterable[ReceivedText],  # noqa: ARG002
+    ) -> Sequence[bytes] | None:
         """What they say now: ``fold.copied``, which knows this shape alone."""
-        return fold.copied(people) if self.shape == PhoneNumbers.shape else None
+        return fold.copied(heard) if self.shape == PhoneNumbers.shape else None
 
 
 def _said(stream: Sequence[RecordedEvent]) -> Iterable[ConsentChanged]:

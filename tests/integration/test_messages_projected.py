@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
-from builders import MASTERS, NUMBER, SENDER, signal
+from builders import ACCOUNT_SID, MASTERS, NUMBER, SENDER, signal
 from conftest import CatchUp
 from message_steps import a_text, a_wish, status, taken
 from rebuild_steps import checked, rebuilt
@@ -20,9 +20,10 @@ from ledger.store.database import Connection
 from ledger.store.keyring import Keyring
 from ledger.store.postgres import PostgresEventStore
 from ledger.subject_export import export_subject
+from projections.app import PROJECTIONS
 from projections.check import Check
 from projections.messages import Messages
-from projections.worker import Means
+from projections.worker import Means, Worker
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -78,6 +79,25 @@ async def test_each_text_is_a_row(log: MessageLog, rows: Rows) -> None:
     sent = (NUMBER, "SM9", "outgoing", SENDER, SENDER, "delivered", None, 4, 4)
     other = (OTHER, "SM3", "incoming", None, None, "received", None, 8, 1)
     assert await rows() == [incoming, said, sent, other]
+
+
+async def test_a_text_that_arrives_and_no_more_is_read_from_its_bytes(
+    log: MessageLog, erasures: Erasures, means: Means
+) -> None:
+    """Not of who was erased since; and decoded, all of it is what the ledger holds."""
+    await everything(log)
+    await erasures.erase(OTHER, **WHY)
+    batch = await Worker(PROJECTIONS, means).read(Position(0), 100, PROJECTIONS)
+    names = [f"{ACCOUNT_SID}:SM{n}" for n in (1, 2)]
+    arrived = sorted([await log.message_id(name) for name in names])
+    assert [text.message_id for text in batch.texts] == arrived
+    whole = batch.decoded()
+    assert whole.others == await means.store.read_after(Position(0), 100)
+    assert list(batch.positions) == list(whole.positions) == [*range(1, 10)]
+    [person] = {text.received[3] for text in batch.texts}
+    assert set(batch.keys) == {person}
+    # Its person was opened once, for the number and for both texts.
+    assert {id(text.key) for text in batch.texts} == {id(batch.keys[person])}
 
 
 async def test_the_table_is_the_same_however_it_was_made(

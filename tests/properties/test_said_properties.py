@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from struct import unpack_from
 from typing import Any, Final
 from uuid import UUID
 
 import orjson
 import pytest
 from builders import entry_of
+from copied_rows import unpacked
 from corpus.kept import kept
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -21,7 +21,7 @@ from ledger.store.codec import STATE_HEAD, STATE_MIDDLE, StoredRow, decode
 from ledger.store.said import Said, SaidReader
 from projections.consent_history import ConsentHistory
 from projections.phone_numbers import PhoneNumbers
-from projections.projection import Heard, Row
+from projections.projection import Heard
 
 SUBJECT: Final = SubjectId(UUID(int=7))
 NUMBER: Final = PhoneNumber("+14155550100")
@@ -126,6 +126,17 @@ def test_what_lacks_a_field_is_not_read(field: str) -> None:
         decode(lacking)
 
 
+@pytest.mark.parametrize("field", ["phone_number", "evidence"])
+def test_a_field_between_the_sealed_ones_is_not_read(field: str) -> None:
+    """Nor decoded: it is not taken for a part of what is sealed."""
+    row = stored(("in", Sender("*"), 0))
+    name = b'"%b":"' % field.encode()
+    row = row._replace(state=row.state.replace(name, name + b'x","more":"'))
+    assert read(row) is None
+    with pytest.raises(EventBroken):
+        decode(row)
+
+
 def test_the_corpus_is_read_as_it_is_decoded() -> None:
     """Consents alone, and most of them."""
     reader = SaidReader()
@@ -144,7 +155,7 @@ def test_few_words_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
         said = reader.read(row)
         assert said == as_decoded(row)
         assert said is not None
-        copied = history.copied([Heard(SUBJECT, NUMBER, [said], [row])])
+        copied = history.copied([Heard(SUBJECT, NUMBER, [said], [row])], [])
         assert copied
         assert f"MG{n}".encode() in copied[0]
 
@@ -162,37 +173,8 @@ def test_what_is_copied_is_what_rows_are(
     assert len(said) == len(rows)
     heard = Heard(SUBJECT, NUMBER, said, rows)
     for projection in (PhoneNumbers(), ConsentHistory()):
-        copied = projection.copied([heard])
+        copied = projection.copied([heard], [])
         assert copied is not None
         made = projection.rows_of(heard.person)
         for table, ours, theirs in zip(projection.tables, copied, made, strict=True):
             assert unpacked(ours, table.columns) == list(theirs)
-
-
-def unpacked(rows: bytes, columns: Sequence[str]) -> list[Row]:
-    """Rows as PostgreSQL reads them, which knows of each column what it holds."""
-    found: list[Row] = []
-    at = 0
-    while at < len(rows):
-        (count,) = unpack_from(">h", rows, at)
-        assert count == len(columns)
-        at += 2
-        row: list[object] = []
-        for column in columns:
-            (length,) = unpack_from(">i", rows, at)
-            row.append(value_of(column, rows[at + 4 : at + 4 + length]))
-            at += 4 + length
-        found.append(tuple(row))
-    return found
-
-
-def value_of(column: str, value: bytes) -> object:
-    """A column's value."""
-    if column == "subject_id":
-        return UUID(bytes=value)
-    if column in ("position", "version"):
-        return int.from_bytes(value, "big")
-    if column in ("since", "updated_at", "occurred_at", "recorded_at"):
-        passed = timedelta(microseconds=int.from_bytes(value, "big", signed=True))
-        return datetime(2000, 1, 1, tzinfo=UTC) + passed
-    return value.decode()
