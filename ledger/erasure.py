@@ -3,7 +3,8 @@
 An erasure destroys the subject's key and rows, those of its texts too, and leaves two
 things: the events, of which nobody can tell whose they are, and whether the person may
 be texted. Never edits an event. The subtle part is time: what was decided on a stream
-that has grown meanwhile is decided again, so that no STOP and no hold slips in between.
+that has grown meanwhile is decided again, so that no STOP, no hold and no scheduled
+text slips in between.
 """
 
 import unicodedata
@@ -87,8 +88,9 @@ class Erasures:
             if before is not None and newest.is_new:
                 return before
             _refuse_held(subject)
+            known_to = await self._store.last_position()
             await self._unschedule(subject.id)
-            position = await self._erase(subject, reason, actor)
+            position = await self._erase(subject, known_to, reason, actor)
             if position is not None:
                 return Erased(_answer(subject), position)
         raise StoreUnavailable("the subject keeps changing")
@@ -168,9 +170,12 @@ class Erasures:
             yield newest
 
     async def _erase(
-        self, subject: Subject, reason: str, actor: str
+        self, subject: Subject, known_to: Position, reason: str, actor: str
     ) -> Position | None:
-        """One try; None where the stream has grown meanwhile."""
+        """One try; None where the stream has grown meanwhile.
+
+        Also where a text was asked for after ``known_to``: it may be scheduled.
+        """
         keys = await self._keyring.subject_keys_of_living([subject.id])
         key = keys.get(subject.id)
         if key is None:
@@ -185,6 +190,7 @@ class Erasures:
                 _ERASE,
                 subject.id,
                 subject.version,
+                known_to,
                 status,
                 since,
                 event.topic,

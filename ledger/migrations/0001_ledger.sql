@@ -323,13 +323,15 @@ $$;
 -- Erases a subject in one transaction: appends the event that says so, destroys its key,
 -- leaves what says whether it may be texted, and has every projection drop its rows by
 -- the function <name>_v<version>_erase that each one brings. Nothing comes back where the
--- subject is not at that version any more: look again.
+-- subject is not at that version any more, or where a text to it was asked for after the
+-- position up to which texts were canceled: look again.
 --
 -- With the rights of the tables' owner: who serves may erase a subject in this way, and
 -- may not delete a key in any other.
 CREATE FUNCTION erase_subject_v1(
-    erased uuid, expected_version bigint, erased_status text, erased_since timestamptz,
-    topic text, tail bytea, state_head bytea, state_middle bytea
+    erased uuid, expected_version bigint, texts_known_to bigint,
+    erased_status text, erased_since timestamptz, topic text, tail bytea,
+    state_head bytea, state_middle bytea
 ) RETURNS TABLE (event_position bigint, event_recorded_at timestamptz)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
 AS $$
@@ -345,7 +347,17 @@ BEGIN
     IF expected_version <> (
         SELECT coalesce(max(e.originator_version), 0) FROM ledger_events AS e
         WHERE e.originator_id = erased
-    ) OR NOT EXISTS (SELECT FROM subject_keys AS k WHERE k.subject_id = erased) THEN
+    ) OR NOT EXISTS (
+        SELECT FROM subject_keys AS k WHERE k.subject_id = erased
+    ) OR EXISTS (
+        -- A text that was asked for since may be scheduled; by the index of migration 7.
+        SELECT FROM ledger_events AS e
+        WHERE e.originator_version = 1
+            AND e.topic = 'ledger.domain.events:MessageRequested'
+            AND substring(e.state FROM 214 FOR 32)
+                = convert_to(replace(erased::text, '-', ''), 'UTF8')
+            AND e.notification_id > texts_known_to
+    ) THEN
         RETURN;
     END IF;
     now_text := rfc3339_v1(now_recorded);

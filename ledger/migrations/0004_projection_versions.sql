@@ -53,8 +53,9 @@ CREATE TABLE rebuilt_slices (
 
 -- As in migration 1, and from the tables that are being built as well.
 CREATE OR REPLACE FUNCTION erase_subject_v1(
-    erased uuid, expected_version bigint, erased_status text, erased_since timestamptz,
-    topic text, tail bytea, state_head bytea, state_middle bytea
+    erased uuid, expected_version bigint, texts_known_to bigint,
+    erased_status text, erased_since timestamptz, topic text, tail bytea,
+    state_head bytea, state_middle bytea
 ) RETURNS TABLE (event_position bigint, event_recorded_at timestamptz)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
 AS $$
@@ -70,7 +71,17 @@ BEGIN
     IF expected_version <> (
         SELECT coalesce(max(e.originator_version), 0) FROM ledger_events AS e
         WHERE e.originator_id = erased
-    ) OR NOT EXISTS (SELECT FROM subject_keys AS k WHERE k.subject_id = erased) THEN
+    ) OR NOT EXISTS (
+        SELECT FROM subject_keys AS k WHERE k.subject_id = erased
+    ) OR EXISTS (
+        -- A text that was asked for since may be scheduled; by the index of migration 7.
+        SELECT FROM ledger_events AS e
+        WHERE e.originator_version = 1
+            AND e.topic = 'ledger.domain.events:MessageRequested'
+            AND substring(e.state FROM 214 FOR 32)
+                = convert_to(replace(erased::text, '-', ''), 'UTF8')
+            AND e.notification_id > texts_known_to
+    ) THEN
         RETURN;
     END IF;
     now_text := rfc3339_v1(now_recorded);

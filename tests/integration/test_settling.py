@@ -39,11 +39,13 @@ from wire import Wire
 
 from ledger.app import make_app
 from ledger.command_handler import CommandHandler
-from ledger.domain.ids import MessageId
+from ledger.domain.ids import MessageId, SubjectId
+from ledger.erasure import Erasures
 from ledger.errors import StoreUnavailable, TwilioUnavailable
 from ledger.sending.follower import Follower, Open
 from ledger.sending.settling import Tools, settle
 from ledger.sending.texts import read_texts
+from ledger.sending.unscheduling import Unscheduling
 from ledger.store.database import Connection, Pool
 from ledger.store.keyring import Keyring
 from ledger.store.postgres import PostgresEventStore
@@ -545,6 +547,33 @@ async def test_what_twilio_has_deleted_keeps_nobody_from_being_erased(
     await post_scheduled(shop)
     account.list_of("messages").clear()
     assert (await erase(shop)).status == 200
+
+
+async def test_a_text_that_is_scheduled_during_an_erasure_is_canceled_too(  # noqa: PLR0913, PLR0917
+    shop: Client,
+    standin: StandIn,
+    account: Account,
+    pool: Pool,
+    tools: Tools,
+    dsn: str,
+) -> None:
+    """It was asked for after the look, and before the erasure: it is looked again."""
+    settings = settings_for(dsn, **sending_settings(standin))
+    parts = (tools.handler, tools.store, tools.keyring)
+    unscheduling = Unscheduling(*parts, settings)
+    looks = 0
+
+    async def look_and_lose_the_race(subject_id: SubjectId) -> None:
+        nonlocal looks
+        looks += 1
+        await unscheduling(subject_id)
+        if looks == 1:
+            await post_scheduled(shop)
+
+    erasures = Erasures(pool, tools.store, tools.keyring, look_and_lose_the_race)
+    await erasures.erase(NUMBER, reason="asked", actor="office")
+    assert looks == 2
+    assert [m["status"] for m in sent(account)] == ["canceled"]
 
 
 async def erase(client: Client) -> ClientResponse:

@@ -67,7 +67,7 @@ ATTACKS: Final = (
     "DELETE FROM projections",
     "DELETE FROM schema_migrations",
 )
-ERASE: Final = "SELECT erase_subject_v1($1, 1, 'unknown', now(), '', '', '', '')"
+ERASE: Final = "SELECT erase_subject_v1($1, 1, 0, 'unknown', now(), '', '', '', '')"
 # What one role may, and the others may not.
 ATTACKS_BY_ROLE: Final = {
     "ledger_web": (
