@@ -20,7 +20,14 @@ from typing import Final, NamedTuple, Protocol
 from uuid import UUID
 
 from ledger.domain.events import ConsentChanged
-from ledger.domain.ids import Answer, MessageId, PhoneNumber, Position, SubjectId
+from ledger.domain.ids import (
+    THE_LEDGER,
+    Answer,
+    MessageId,
+    PhoneNumber,
+    Position,
+    SubjectId,
+)
 from ledger.store.codec import RecordedEvent, StoredRow, decode
 from ledger.store.database import Connection, Pool, translated
 from ledger.store.received import Received
@@ -214,6 +221,8 @@ class Projection(Protocol):
     """Whether its rows say whose they are: then it is told, in ``Batch.begun``."""
     holds_texts: bool
     """Whether it has rows of texts: then it can open them, with ``Batch.keys``."""
+    says_consent: bool
+    """Whether somebody may be texted by what it says: then a version is compared."""
     tables: tuple[Table, ...]
     """Every table that it fills."""
 
@@ -288,6 +297,16 @@ class Overtaken(Exception):
 
 class Dropped(Exception):
     """The version is not kept up to date any more, and its tables may be gone."""
+
+
+async def read_nothing(connection: Connection, projection: Projection) -> None:
+    """See that each table is there, with every column that a row of it has.
+
+    Raises:
+        asyncpg.PostgresError: one is not.
+    """
+    for table in projection.tables:
+        await connection.fetch(table.read_slice, THE_LEDGER, THE_LEDGER)
 
 
 async def load_checkpoint(pool: Pool, projection: Projection) -> Position:

@@ -259,7 +259,10 @@ def uncancelled() -> Iterator[None]:
         with translated():
             yield
     except GONE as error:
-        raise RebuildCancelled("by --cancel, meanwhile") from error
+        raise RebuildCancelled(
+            "by --cancel, meanwhile; if nobody did that, a table of it is gone: "
+            "--cancel it, and begin again"
+        ) from error
 
 
 async def _begun(connection: Connection, name: str) -> tuple[Live, str] | None:

@@ -17,8 +17,9 @@ from ledger.store.database import Connection, translated
 from ledger.store.scan import missing_positions, position_ranges
 from ledger.store.statements import statement
 from projections.filling import Filling, fill
+from projections.likeness import Comparison
 from projections.rebuild import Target, alone, begin, follow, frontier_now, index
-from projections.switching import Approval, Comparison, Switched, switch
+from projections.switching import Approval, Switched, switch
 from projections.worker import Means
 
 _READ_DONE = statement("projections", "read_filled_events")

@@ -10,11 +10,12 @@ from builders import MASTERS
 from ledger.store.database import Connection
 from projections.check import Check
 from projections.filling import Filling, fill_slices
+from projections.likeness import Comparison
 from projections.rebuild import Target, alone, begin, follow, frontier_now, index
 from projections.rebuilding import Told, Work
 from projections.registry import known, read_live
 from projections.report import Report
-from projections.switching import Approval, Comparison, Switched, switch
+from projections.switching import Approval, Switched, switch
 from projections.worker import Means
 
 NAMES = ("phone_numbers", "consent_history", "messages")

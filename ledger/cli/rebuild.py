@@ -18,10 +18,11 @@ from ledger.errors import InvalidRequest, NotFound
 from ledger.progress import Advance, shown_progress
 from ledger.store.database import connect
 from ledger.store.subscription import Doorbell
+from projections.likeness import Comparison
 from projections.rebuild import Target, alone, cancel, drop_old
 from projections.rebuilding import Told, Work, rebuild
 from projections.registry import NAMES
-from projections.switching import Approval, Comparison, Switched, go_back
+from projections.switching import Approval, Switched, go_back
 from projections.worker import Means
 
 rebuild_app = typer.Typer()
@@ -195,10 +196,12 @@ class _Shown:
         """A line for each kind of change, with the subjects that are examples of it."""
         name, version, _ = target.live
         if stopped := comparison.stopped:
+            why = (
+                "" if stopped.is_risk else "; it says of nobody that they may be texted"
+            )
             typer.echo(
-                f"{name}: version {target.serving.version} has stopped after "
-                f"{stopped.position} ({stopped.reason}): {stopped.numbers} that said "
-                "something since are not compared",
+                f"{name}: version {target.serving.version} {stopped} "
+                f"({stopped.reason}){why}",
                 err=True,
             )
         for change in comparison.changes:

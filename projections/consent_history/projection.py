@@ -62,6 +62,7 @@ class ConsentHistory:
     shape = 1
     holds_numbers = False
     holds_texts = False
+    says_consent = True
 
     def __init__(self, version: int = 1) -> None:
         self.version = version

@@ -79,6 +79,7 @@ class Messages:
     shape = 1
     holds_numbers = False
     holds_texts = True
+    says_consent = False
 
     def __init__(self, version: int = 1) -> None:
         self.version = version

@@ -81,6 +81,7 @@ class PhoneNumbers:
     shape = 1
     holds_numbers = True
     holds_texts = False
+    says_consent = True
     filled: tuple[Table, ...] = (fold.NUMBERS, fold.SENDERS)
     """The tables of version 1."""
 

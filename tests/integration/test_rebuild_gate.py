@@ -14,10 +14,11 @@ from ledger.domain.ids import PhoneNumber
 from ledger.errors import RebuildBlocked, RebuildStuck, RebuildUnsound
 from ledger.store.database import Connection
 from projections import switching
+from projections.likeness import Comparison, compare
 from projections.phone_numbers import PhoneNumbers
-from projections.rebuild import made
+from projections.rebuild import alone, drop_old, made
 from projections.rebuilding import rebuild
-from projections.switching import Approval, Comparison, compare, go_back
+from projections.switching import Approval, go_back
 from projections.worker import Means, Worker
 
 MG: Final = "MG" + "c" * 32
@@ -218,7 +219,7 @@ async def test_a_risk_that_comes_after_the_comparison_is_found(
         with pytest.raises(RebuildBlocked):
             await steps.switch()
         accepted = steps.seen.compared[-1].report_id
-    comparing = switching.compare
+    comparing = compare
 
     async def compared(*arguments: object) -> Comparison:
         found = await comparing(*arguments)  # type: ignore[arg-type]
@@ -246,7 +247,7 @@ async def test_what_came_after_the_comparison_is_applied(
     means: Means,
 ) -> None:
     """Whichever version is behind, both are at one position when it is done."""
-    comparing = switching.compare
+    comparing = compare
 
     async def compared(*arguments: object) -> Comparison:
         found = await comparing(*arguments)  # type: ignore[arg-type]
@@ -389,6 +390,77 @@ async def test_one_that_goes_on_again_is_compared_whole(
     assert done.compared.have_applied_the_same
 
 
+# A version that serves and cannot be read.
+
+BREAKS: Final = {
+    "a table": ("DROP TABLE phone_number_senders_v1", "UndefinedTableError"),
+    "a column": (
+        "ALTER TABLE phone_numbers_v1 DROP COLUMN status CASCADE",
+        "UndefinedColumnError",
+    ),
+    "a column that no comparison reads": (
+        "ALTER TABLE phone_numbers_v1 DROP COLUMN updated_at",
+        "UndefinedColumnError",
+    ),
+}
+
+
+@pytest.mark.parametrize("is_stopped", [False, True])
+@pytest.mark.parametrize("what", BREAKS)
+async def test_one_that_cannot_be_read_is_no_reason_to_keep_it(  # noqa: PLR0913
+    dsn: str,
+    means: Means,
+    connection: Connection,
+    handler: CommandHandler,
+    what: str,
+    *,
+    is_stopped: bool,
+) -> None:
+    """Nobody is compared, whether its projector runs or not; that is to be accepted."""
+    broken, reason = BREAKS[what]
+    await connection.execute(broken)
+    await handler.handle(signal(phone_number=THIRD, status="in", sender=SENDER))
+    if is_stopped:
+        await Worker((PhoneNumbers(),), means).run()
+    async with built(dsn, means) as steps:
+        said = "serves cannot be read, and none of 3 can be compared: look"
+        with pytest.raises(RebuildBlocked, match=said):
+            await steps.switch()
+        stopped = steps.seen.compared[-1].stopped
+        assert stopped is not None
+        assert stopped.reason == reason
+        with pytest.raises(RebuildBlocked):
+            await steps.switch("another")
+        # It is the same report, though somebody else says something.
+        await handler.handle(signal(phone_number=FOURTH, status="in", sender=SENDER))
+        done = await steps.switch(steps.seen.compared[-1].report_id)
+        event = await event_at(steps, done.position)
+    assert event.accepted
+    assert event.changes == [{"not_compared_after": 0, "numbers": 4}]
+    assert await connection.fetchval(SERVING) == 2
+    # It is dropped like any other, and then all there is is as the events say.
+    async with alone(dsn, "phone_numbers") as own:
+        assert await drop_old(own, "phone_numbers") == [1]
+    report = await checked(means)
+    assert (report.differences, report.rows["phone_numbers_v2"]) == ({}, 4)
+
+
+@pytest.mark.parametrize("what", BREAKS)
+async def test_one_that_cannot_be_read_is_not_gone_back_to(
+    dsn: str, means: Means, connection: Connection, what: str
+) -> None:
+    """Nor is a new version let answer that cannot be read, whatever is accepted."""
+    await rebuilt(dsn, means)
+    broken, _ = BREAKS[what]
+    await connection.execute(broken)
+    arguments = (connection, "phone_numbers", means)
+    with pytest.raises(RebuildStuck, match="version 1: Undefined"):
+        await go_back(*arguments, Approval("test"), lambda *_: None)
+    await connection.execute(broken.replace("_v1", "_v2"))
+    with pytest.raises(RebuildStuck, match="version 1: Undefined"):
+        await go_back(*arguments, Approval("test"), lambda *_: None)
+
+
 @pytest.mark.parametrize("version", [1, 2])
 async def test_what_was_applied_is_compared_again_before_the_switch(
     steps: Steps,
@@ -397,7 +469,7 @@ async def test_what_was_applied_is_compared_again_before_the_switch(
     version: int,
 ) -> None:
     """Where it differs now, it is the new version that must be as the events say."""
-    comparing = switching.compare
+    comparing = compare
 
     async def compared(*arguments: object) -> Comparison:
         found = await comparing(*arguments)  # type: ignore[arg-type]
@@ -411,3 +483,15 @@ async def test_what_was_applied_is_compared_again_before_the_switch(
     else:
         with pytest.raises(RebuildUnsound):
             await steps.switch()
+
+
+async def test_of_texts_nothing_is_to_be_accepted(
+    dsn: str, means: Means, connection: Connection
+) -> None:
+    """They say of nobody that they may be texted; but it is said, and recorded."""
+    await connection.execute("DROP TABLE messages_v1")
+    async with built(dsn, means, "messages") as steps:
+        done = await steps.switch()
+        event = await event_at(steps, done.position)
+    assert not event.accepted
+    assert event.changes == [{"not_compared_after": 0, "numbers": 2}]
