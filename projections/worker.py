@@ -191,8 +191,11 @@ class Worker:
                 position = await self._advance(batch, self._projections)
                 rest = REST_FACTOR * (time.monotonic() - started)
                 await asyncio.sleep(min(rest, REST_SECONDS_MAX))
+                # Who is at work is not notified: what came meanwhile is read.
+                continue
             await self._say_running()
-            await self._means.doorbell.wait_after(rung)
+            if await self._store.await_events() == position:
+                await self._means.doorbell.wait_after(rung)
 
     async def _catch_up(
         self, position: Position, batch: Batch, limit: int

@@ -47,6 +47,7 @@ GRANT EXECUTE ON FUNCTION erase_subject_v1 TO ledger_web;
 -- The projector reads the ledger, opens numbers and not evidence, and writes its own
 -- tables, from which it deletes who was erased.
 GRANT SELECT ON ledger_events, ledger_position, schema_migrations TO ledger_projector;
+GRANT EXECUTE ON FUNCTION await_events_v1 TO ledger_projector;
 GRANT SELECT, INSERT ON event_kinds TO ledger_projector;
 GRANT SELECT ON identity_key, subject_keys, erased_subjects TO ledger_projector;
 GRANT SELECT ON projection_pointers, rebuilds, rebuilt_slices TO ledger_projector;

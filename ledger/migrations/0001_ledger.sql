@@ -21,11 +21,13 @@ CREATE UNIQUE INDEX ledger_events_notification_id_idx
 
 -- One row, locked by every append until it commits: appends are one after the other, so
 -- positions are gapless and in commit order, and recorded_at never decreases whatever
--- the clock does.
+-- the clock does. is_awaited says that somebody waits for the next one: to NOTIFY wakes
+-- every process that listens, whatever for, and costs an append a fifth of its time.
 CREATE TABLE ledger_position (
     only_row boolean PRIMARY KEY DEFAULT true,
     position bigint NOT NULL,
     recorded_at timestamptz NOT NULL,
+    is_awaited boolean NOT NULL DEFAULT true,
     CONSTRAINT ledger_position_is_one_row CHECK (only_row)
 ) WITH (fillfactor = 10);
 INSERT INTO ledger_position (position, recorded_at) VALUES (0, '-infinity');
@@ -112,7 +114,24 @@ CREATE FUNCTION rfc3339_v1(at timestamptz) RETURNS bytea LANGUAGE sql STABLE AS 
         to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"'), 'UTF8')
 $$;
 
--- Appends a batch of entries in one round trip: one transaction, one commit, one NOTIFY.
+-- Says that somebody waits, and where the ledger ends: who has read up to there may wait.
+--
+-- The counter's lock makes this come before an append or after it. What has been appended
+-- before is in the position that comes back, and what is appended after it notifies. In a
+-- ledger where nothing happens the row is written once. With the rights of the table's
+-- owner, since who projects may only read here.
+CREATE FUNCTION await_events_v1() RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
+AS $$
+BEGIN
+    UPDATE ledger_position AS p SET is_awaited = true
+        WHERE p.only_row AND NOT p.is_awaited;
+    RETURN (SELECT p.position FROM ledger_position AS p);
+END
+$$;
+
+-- Appends a batch of entries in one round trip: one transaction, one commit, and a NOTIFY
+-- if somebody waits.
 --
 -- It is a function because the lock must come first and each statement after it must
 -- see what the previous holder of the lock committed. In READ COMMITTED every statement
@@ -166,6 +185,7 @@ DECLARE
     last_position bigint;
     now_recorded timestamptz;
     now_text bytea;
+    is_awaited boolean;
     day_is_known boolean;
     appended bigint := 0;
     base bigint;
@@ -175,8 +195,8 @@ DECLARE
     is_whole boolean := true;
     spoilt uuid[] := '{}';
 BEGIN
-    SELECT p.position, greatest(clock_timestamp(), p.recorded_at)
-        INTO STRICT last_position, now_recorded
+    SELECT p.position, greatest(clock_timestamp(), p.recorded_at), p.is_awaited
+        INTO STRICT last_position, now_recorded, is_awaited
         FROM ledger_position AS p WHERE p.only_row FOR UPDATE;
     now_text := rfc3339_v1(now_recorded);
     day_is_known := day_key IS NULL OR EXISTS (
@@ -313,9 +333,12 @@ BEGIN
 
     IF appended > 0 THEN
         UPDATE ledger_position AS p
-            SET position = last_position + appended, recorded_at = now_recorded
+            SET position = last_position + appended, recorded_at = now_recorded,
+                is_awaited = false
             WHERE p.only_row;
-        PERFORM pg_notify('ledger_events', (last_position + appended)::text);
+        IF is_awaited THEN
+            PERFORM pg_notify('ledger_events', (last_position + appended)::text);
+        END IF;
     END IF;
 END
 $$;

@@ -176,6 +176,17 @@ class EventStore(Protocol):
         """
         ...
 
+    async def await_events(self) -> Position:
+        """The position of the newest event, whose next one is notified.
+
+        Who has read up to there may wait for that; who has not must read on, since an
+        append that nobody awaited has told nobody.
+
+        Raises:
+            StoreUnavailable: the database cannot be written now.
+        """
+        ...
+
     async def last_position(self) -> Position:
         """The position of the newest event; 0 in an empty ledger.
 

@@ -42,6 +42,7 @@ _FIND_TEXTS = statement("ledger.store", "find_texts")
 _FIND_SIGNAL = statement("ledger.store", "find_signal")
 _FIND_SIGNALS = statement("ledger.store", "find_signals")
 _READ_AT = statement("ledger.store", "read_at")
+_AWAIT_EVENTS = statement("ledger.store", "await_events")
 _LAST_POSITION = statement("ledger.store", "last_position")
 
 _ALL_APPENDED: Final = "all appended"
@@ -128,6 +129,11 @@ class PostgresEventStore:
         with translated():
             rows = await self._pool.fetch(_READ_AT, positions)
         return await self.decoded(cast("list[StoredRow]", rows))
+
+    async def await_events(self) -> Position:
+        """See ``EventStore.await_events``."""
+        with translated():
+            return Position(await self._pool.fetchval(_AWAIT_EVENTS))
 
     async def last_position(self) -> Position:
         """See ``EventStore.last_position``."""

@@ -25,6 +25,7 @@ from ledger.store.event_store import (
 )
 from ledger.store.keyring import Keyring
 from ledger.store.postgres import PostgresEventStore
+from ledger.store.subscription import Doorbell
 
 
 def somebody() -> SubjectId:
@@ -160,7 +161,7 @@ async def test_a_signal_that_changes_nothing_appends_nothing(
     assert len(await history_of(store)) == 1
 
 
-async def test_a_batch_notifies_once(
+async def test_a_batch_notifies_once_and_only_who_waits(
     store: PostgresEventStore, connection: Connection
 ) -> None:
     """With the position it reached; a batch that appends nothing stays quiet."""
@@ -168,11 +169,59 @@ async def test_a_batch_notifies_once(
     await connection.add_listener("ledger_events", lambda *a: heard.put_nowait(a[-1]))
     entries = [entry(somebody(), key=f"key {n}") for n in range(5)]
     await store.append(entries)
+    assert await store.await_events() == 5
     await store.append(entries)
     await store.append([entry(somebody())])
+    await store.append([entry(somebody())])
+    assert await store.await_events() == 7
+    await store.append([entry(somebody())])
     async with asyncio.timeout(10):
-        assert [await heard.get(), await heard.get()] == ["5", "6"]
+        assert [await heard.get() for _ in range(3)] == ["5", "6", "8"]
     assert heard.empty()
+
+
+async def test_what_was_appended_before_the_wait_is_not_waited_for(
+    store: PostgresEventStore, connection: Connection
+) -> None:
+    """Nobody was told of it: that is why the wait says where the ledger ends."""
+    heard: asyncio.Queue[object] = asyncio.Queue()
+    await store.append([entry(somebody())])
+    await connection.add_listener("ledger_events", lambda *a: heard.put_nowait(a[-1]))
+    read = await store.last_position()
+    await store.append([entry(somebody())])
+    assert await store.await_events() > read
+    assert heard.empty()
+
+
+async def test_nobody_waits_for_what_is_there(
+    store: PostgresEventStore, dsn: str
+) -> None:
+    """A reader that never polls meets each event, though the next waits for that."""
+    count, position, reached = 100, Position(0), asyncio.Event()
+    async with (
+        asyncio.timeout(60),
+        Doorbell(dsn, "ledger_events", poll_seconds=3_600) as bell,
+    ):
+        await bell.listening.wait()
+        appending = asyncio.create_task(append_after(store, count, reached))
+        while position < count:
+            rung = bell.count
+            if rows := await store.read_after(position, 1):
+                position = rows[-1].position
+                reached.set()
+            elif await store.await_events() == position:
+                await bell.wait_after(rung)
+        await appending
+
+
+async def append_after(
+    store: PostgresEventStore, count: int, reached: asyncio.Event
+) -> None:
+    """One event as soon as the one before was met, when the reader is about to wait."""
+    for _ in range(count):
+        await store.append([entry(somebody())])
+        await reached.wait()
+        reached.clear()
 
 
 # Optimistic.

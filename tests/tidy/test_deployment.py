@@ -331,7 +331,9 @@ async def catch_up_as(dsn: str) -> None:
     async with await open_pool(dsn, settings, application="test") as pool:
         store, keyring = PostgresEventStore(pool), Keyring(pool, MASTERS)
         means = Means(dsn, pool, store, keyring, bell, settings)
-        await Worker(known(await read_live(pool)), means).catch_up()
+        reached = await Worker(known(await read_live(pool)), means).catch_up()
+        # What a worker that follows the ledger does before it waits.
+        assert await store.await_events() == reached
 
 
 @pytest.mark.usefixtures("roles")
