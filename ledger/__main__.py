@@ -185,7 +185,10 @@ def simulate(
 @app.command()
 def status(*, as_json: AsJson = False) -> None:
     """Show position, projections and totals; exit 1 if a projection does not run."""
-    report = with_connection(reports.read_status)
+    channels = read_settings().notice_channels
+    report = with_connection(
+        lambda connection: reports.read_status(connection, channels)
+    )
     reports.print_status(report, as_json=as_json)
     if not report.is_well:
         raise typer.Exit(1)

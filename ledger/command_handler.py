@@ -16,7 +16,7 @@ from typing import Final, NamedTuple, Self, assert_never
 from ledger.deciding import Deciding, message_id_of, read_messages
 from ledger.domain.consent import Subject
 from ledger.domain.ids import PhoneNumber, Position
-from ledger.domain.messages import Arrival, Text
+from ledger.domain.messages import Arrival, SendRequest, Text
 from ledger.domain.signals import Signal
 from ledger.errors import InvalidConsent, RequestRefused, StoreUnavailable
 from ledger.people import Known
@@ -44,6 +44,8 @@ class Receipt(NamedTuple):
 
     position: Position | None
     is_new: bool
+    is_silent: bool = False
+    """Whether what it says of consent changes nothing: the text alone was recorded."""
 
 
 NOTHING_TO_DO: Final = Receipt(None, is_new=False)
@@ -189,7 +191,10 @@ class CommandHandler:
             for i, result in results.items()
             if arrivals[i].phone_number not in missing
         }
-        answers = {i: _answer(outcome) for i, outcome in outcomes.items()}
+        answers = {
+            i: _answer(outcome, is_silent=_is_silent(arrivals[i], entries[i]))
+            for i, outcome in outcomes.items()
+        }
         return results | {i: answer for i, answer in answers.items() if answer}
 
     async def _load(self, arrivals: Iterable[Arrival], *, is_first: bool) -> Deciding:
@@ -258,10 +263,17 @@ def _is_checked_by_append(arrival: Arrival) -> bool:
             return False
 
 
-def _answer(outcome: Outcome) -> Receipt | Exception | None:
+def _is_silent(arrival: Arrival, entry: Entry) -> bool:
+    """Whether it has a signal, and only the text of it is in the entry."""
+    if len(entry.events) > 1 or isinstance(arrival, Signal | SendRequest):
+        return False
+    return arrival.signal is not None
+
+
+def _answer(outcome: Outcome, *, is_silent: bool) -> Receipt | Exception | None:
     match outcome:
         case Appended(position):
-            return Receipt(position, is_new=True)
+            return Receipt(position, is_new=True, is_silent=is_silent)
         case Duplicate(position):
             return Receipt(position, is_new=False)
         case FromTheFuture():

@@ -183,7 +183,8 @@ def count_arrival(arrival: Arrival, receipt: Receipt) -> None:
     signal = arrival if isinstance(arrival, Signal) else _signal_of(arrival)
     if signal is not None:
         given = (signal.source, signal.status, signal.matched_by)
-        _count(_signal_counter(*given, outcome))
+        said = "ignored" if receipt.is_silent else outcome
+        _count(_signal_counter(*given, said))
     if not isinstance(arrival, Signal):
         _count(_message_counter(type(arrival).__name__, outcome))
 

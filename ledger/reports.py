@@ -95,8 +95,10 @@ class Status:
         return is_counted and all(p.is_running for p in self.projections if p.answers)
 
 
-async def read_status(connection: Connection) -> Status:
-    """Read where the ledger and its projections stand.
+async def read_status(connection: Connection, channels: Collection[str]) -> Status:
+    """Read where the ledger, its projections and its channels of notices stand.
+
+    ``channels`` are those that are set.
 
     Raises:
         StoreUnavailable: the database cannot be read now.
@@ -117,7 +119,7 @@ async def read_status(connection: Connection) -> Status:
         numbers_out=totals["out"],
         numbers_unknown=totals["unknown"],
         messages_unsettled=unsettled,
-        notices=await read_channels(connection),
+        notices=await read_channels(connection, channels),
         projections=[_projection(row, answering) for row in rows if row["name"]],
         rebuilds=[RebuildStatus(*r) for r in await read_rebuilds(connection)],
     )
@@ -165,6 +167,8 @@ def print_status(status: Status, *, as_json: bool) -> None:
 
 
 def _notices(channel: ChannelStatus) -> str:
+    if not channel.is_set:
+        return f"notices   {channel.channel}: not set here, told to {channel.position}"
     line = f"notices   {channel.channel}: {channel.lag_events} events behind"
     if channel.failing_since is None:
         return line

@@ -308,6 +308,12 @@ class Settings(BaseModel):
         return settings
 
     @property
+    def notice_channels(self) -> frozenset[str]:
+        """Those to which changes are told."""
+        is_set = {"url": self.notify_url, "email": self.notify_email and self.smtp_url}
+        return frozenset(name for name, given in is_set.items() if given)
+
+    @property
     def is_embedded(self) -> bool:
         """Whether the service keeps its own PostgreSQL and development secrets."""
         return self.database_url is None

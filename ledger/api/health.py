@@ -14,7 +14,6 @@ from ledger.api.read_model import ReadModel
 from ledger.errors import NotServed, SchemaMismatch, StoreUnavailable, UnknownEvent
 from ledger.migrations import check_schema
 from ledger.notifying.standing import read_channels
-from ledger.notifying.worker import channels
 from ledger.observations import (
     metrics,
     observe_notices,
@@ -106,9 +105,8 @@ class HealthApi:
 
     async def _observe(self) -> None:
         # Of a channel that nobody has set, the lag grows and means nothing.
-        wanted = {channel.name for channel in channels(self._settings)}
-        found = await read_channels(self._pool)
-        observe_notices({c.channel: c.lag_events for c in found if c.channel in wanted})
+        found = await read_channels(self._pool, self._settings.notice_channels)
+        observe_notices({c.channel: c.lag_events for c in found if c.is_set})
         position, states = await self._read_model.projections()
         rebuilds = {r.name: r for r in await self._read_model.rebuilds()}
         answering = {s.name: s.version for s in states if s.serving}

@@ -219,7 +219,7 @@ class Recording:
 
 def _outcome(result: Receipt | Exception) -> Outcome:
     match result:
-        case Receipt(is_new=True):
+        case Receipt(is_new=True, is_silent=False):
             return "recorded"
         case Receipt():
             return Skipped("saysNothing")

@@ -4,6 +4,7 @@ Never moves one. Apart from what follows the ledger, which counts: the command l
 shows this, and must not bring the library of metrics into a service that it starts.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -23,14 +24,20 @@ class ChannelStatus:
     lag_events: int
     failing_since: datetime | None
     failed_reason: str | None
+    is_set: bool
+    """Whether changes are told to it; else the lag grows and means nothing."""
 
 
-async def read_channels(connection: Pool | Connection) -> list[ChannelStatus]:
+async def read_channels(
+    connection: Pool | Connection, is_set: Collection[str]
+) -> list[ChannelStatus]:
     """Where every channel stands that was ever started.
+
+    ``is_set`` are those that are so in the caller's settings.
 
     Raises:
         StoreUnavailable: the database cannot be read now.
     """
     with translated():
-        rows = await connection.fetch(_READ_ALL)
+        rows = await connection.fetch(_READ_ALL, [*is_set])
     return [ChannelStatus(*row) for row in rows]

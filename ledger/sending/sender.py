@@ -92,7 +92,12 @@ class Sending:
 
     async def __aenter__(self) -> Self:
         """Open the way to Twilio; nothing is asked of it yet."""
-        opened = open_account(self._settings, pause=self._pause)
+        # A try that could not be made in time is not waited for: then it is known that
+        # Twilio does not have the text.
+        seconds = self._settings.send_seconds_max
+        opened = open_account(
+            self._settings, call_seconds_max=seconds, pause=self._pause
+        )
         self._account = await self._stack.enter_async_context(opened)
         return self
 

@@ -123,11 +123,13 @@ async def open_account(
     sid: str | None = None,
     *,
     tokens: list[str] | None = None,
+    call_seconds_max: float | None = None,
     pause: Pause = asyncio.sleep,
 ) -> AsyncIterator[TwilioAccount]:
     """An account of ours, TWILIO_ACCOUNT_SID unless another is named.
 
-    ``tokens`` instead of all that are set; ``pause`` waits between two attempts.
+    ``tokens`` instead of all that are set; ``call_seconds_max`` bounds the attempts of
+    a call; ``pause`` waits between two of them.
 
     Raises:
         ConfigurationError: no auth token of it is set.
@@ -145,6 +147,7 @@ async def open_account(
         tokens=given,
         api_url=settings.twilio_api_url,
         timeout_seconds=settings.twilio_timeout_seconds,
+        call_seconds_max=call_seconds_max,
         pause=pause,
     ) as transport:
         client = Client(

@@ -16,13 +16,12 @@ from ledger.settings import Settings
 from ledger.twilio.account import Standing
 from ledger.twilio.leaks import leaks
 from ledger.twilio.probe import Reply
-from ledger.twilio.receivers import Receiver, Target, shown
+from ledger.twilio.receivers import Receiver, Target, is_local, shown
 
 Verdict = Literal["ok", "note", "warning", "wrong"]
 
 SKEW_SECONDS_MAX: Final = 30
 
-_LOCAL: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _FORBIDDEN: Final = 403
 _UNUSABLE: Final = 422
 
@@ -72,7 +71,7 @@ def check_public_url(settings: Settings) -> Finding:
     host = urlsplit(url).hostname or ""
     verdict: Verdict = "ok"
     found, advice = "is a URL that Twilio can call", ""
-    if host in _LOCAL:
+    if is_local(host):
         verdict, found = "wrong", "leads to this machine alone"
         advice = "set PUBLIC_URL to the scheme, host and port under which Twilio calls"
     elif "_" in host:

@@ -7,6 +7,7 @@ command looks again and sets the rest.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from ledger.errors import ConfigurationError, TwilioUnusableAnswer
 from ledger.settings import Settings
@@ -18,6 +19,7 @@ from ledger.twilio.receivers import (
     Receiver,
     Value,
     changes,
+    is_local,
 )
 
 
@@ -37,12 +39,20 @@ def addresses(
     """Where texts are to go.
 
     Raises:
-        ConfigurationError: PUBLIC_URL is not set, and no other would reach us.
+        ConfigurationError: PUBLIC_URL is not set, or Twilio could not call it.
     """
     if settings.public_url is None:
         raise ConfigurationError(
             "PUBLIC_URL must be set to the scheme, host and port under which Twilio "
             "calls, such as https://sms.example.com"
+        )
+    host = urlsplit(settings.signed_url).hostname or ""
+    # What stands in for Twilio may well be on this machine.
+    if is_local(host) and settings.twilio_api_url is None:
+        raise ConfigurationError(
+            f"PUBLIC_URL leads to {host}, which is this machine to whoever calls it: "
+            "set it to the scheme, host and port under which Twilio calls, such as "
+            "https://sms.example.com"
         )
     return Addresses(settings.signed_url, fallback_url, status_callback)
 

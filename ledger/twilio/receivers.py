@@ -7,6 +7,7 @@ says so; and a number with an application has URLs that nobody calls at all.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Final, Literal
 from urllib.parse import urlsplit, urlunsplit
 
@@ -159,6 +160,15 @@ def _status_callback(receiver: Receiver, addresses: Addresses) -> str | None:
     if receiver.fields.get("status_callback"):
         return None
     return f"{addresses.public_url}{STATUS_PATH}"
+
+
+def is_local(host: str) -> bool:
+    """Whether a URL's host is, to whoever calls it, the machine that it calls from."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+    return address.is_loopback or address.is_unspecified
 
 
 def _plain(url: str) -> str:

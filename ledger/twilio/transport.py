@@ -14,6 +14,7 @@ fails is left to the caller, who is told that it may have been done.
 
 import asyncio
 import base64
+import math
 import random
 import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
@@ -93,7 +94,8 @@ class Transport(AsyncHttpClient):  # type: ignore[misc] # the package has no typ
 
     ``tokens`` are tried in their order until one is not refused, so that calls go on
     while the auth token is being rotated. ``api_url`` stands for every host of Twilio's
-    where it is given. ``timeout_seconds`` bounds one attempt.
+    where it is given. ``timeout_seconds`` bounds one attempt; no attempt is waited for
+    that would begin more than ``call_seconds_max`` after the first.
     """
 
     def __init__(  # noqa: PLR0913 - the last two are for tests
@@ -103,6 +105,7 @@ class Transport(AsyncHttpClient):  # type: ignore[misc] # the package has no typ
         tokens: Sequence[str],
         api_url: str | None,
         timeout_seconds: float,
+        call_seconds_max: float | None = None,
         pause: Pause = asyncio.sleep,
         jitter: Callable[[], float] = random.random,
     ) -> None:
@@ -111,6 +114,7 @@ class Transport(AsyncHttpClient):  # type: ignore[misc] # the package has no typ
         self._tokens = tuple(tokens)
         self._api_url = api_url.rstrip("/") if api_url else None
         self._timeout_seconds = timeout_seconds
+        self._call_seconds_max = call_seconds_max or math.inf
         self._pause = pause
         self._jitter = jitter
         self._calls = asyncio.Semaphore(CALLS_MAX)
@@ -159,12 +163,15 @@ class Transport(AsyncHttpClient):  # type: ignore[misc] # the package has no typ
 
     async def _insist(self, call: _Call) -> _Answer:
         """Repeat what cannot have been done, a few times, ever more slowly."""
+        now = asyncio.get_running_loop().time
+        deadline = now() + self._call_seconds_max
         for attempt in range(1, ATTEMPTS_MAX):
             try:
                 return await self._ask(call)
             except TwilioUnavailable as error:
                 seconds = self._pause_seconds(error, attempt)
-                if error.may_be_done or seconds > PAUSE_SECONDS_MAX:
+                is_too_long = seconds > PAUSE_SECONDS_MAX or now() + seconds > deadline
+                if error.may_be_done or is_too_long:
                     raise
             await self._pause(seconds)
         return await self._ask(call)

@@ -59,6 +59,19 @@ async def opened(store: PostgresEventStore, keyring: Keyring) -> list[Opened]:
 # Received.
 
 
+async def test_a_yes_that_undoes_no_stop_is_recorded_as_a_text_alone(
+    log: MessageLog,
+) -> None:
+    """And its receipt says so, for whoever counts; a repeat is a repeat."""
+    await log.record(a_text("SM1", says="out"))
+    yes = a_text("SM2", says="in")
+    assert yes.signal is not None
+    yes = yes._replace(signal=yes.signal._replace(undoes_out=False))
+    expected = Receipt(Position(3), is_new=True, is_silent=True)
+    assert await log.record(yes) == expected
+    assert await log.record(yes) == Receipt(Position(3), is_new=False)
+
+
 async def test_a_stop_and_its_text_are_one_entry(
     log: MessageLog, store: PostgresEventStore, keyring: Keyring
 ) -> None:

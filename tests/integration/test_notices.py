@@ -74,7 +74,7 @@ async def follower(follow: Follow, channel: UrlChannel) -> Follower:
 
 async def stands(connection: Connection) -> ChannelStatus:
     """Where the one channel stands."""
-    [channel] = await read_channels(connection)
+    [channel] = await read_channels(connection, {"url"})
     return channel
 
 
@@ -286,7 +286,7 @@ async def test_a_service_tells_by_itself(  # noqa: PLR0913, PLR0917 - a whole se
     both = [await aiohttp_client(await make_app(dsn, settings)) for _ in range(2)]
 
     async def is_started() -> bool:
-        return bool(await read_channels(connection))
+        return bool(await read_channels(connection, {"url"}))
 
     async def is_told() -> bool:
         return receiver.statuses == ["out", "out", "in"]
@@ -301,11 +301,16 @@ async def test_a_service_tells_by_itself(  # noqa: PLR0913, PLR0917 - a whole se
     assert 'ledger_notices_lag_events{channel="url"}' in metrics
     [waits] = [r for r in caplog.records if r.message == "background_waits"]
     assert vars(waits)["work"] == "notices url"
-    print_status(await read_status(connection), as_json=True)
+    print_status(await read_status(connection, {"url"}), as_json=True)
     shown = capsys.readouterr().out
     assert json.loads(shown)["notices"][0]["channel"] == "url"
-    print_status(await read_status(connection), as_json=False)
+    print_status(await read_status(connection, {"url"}), as_json=False)
     assert "notices   url: 0 events behind\n" in capsys.readouterr().out
+    off = await read_status(connection, [])
+    assert [channel.is_set for channel in off.notices] == [False]
+    print_status(off, as_json=False)
+    at = await connection.fetchval("SELECT position FROM notice_channels")
+    assert f"notices   url: not set here, told to {at}\n" in capsys.readouterr().out
     for told in (metrics, shown, *map(str, map(vars, caplog.records))):
         assert NUMBER not in told
         assert receiver.url not in told

@@ -85,7 +85,7 @@ async def test_what_is_refused_is_written_again(
     await text(client, "START")
     with pytest.raises(NoticeUndelivered):
         await follower.run_once()
-    [channel] = await read_channels(connection)
+    [channel] = await read_channels(connection, {"email"})
     reason = f"the mail server: SMTPDataError {refusal[:3]}"
     assert (channel.channel, channel.failed_reason) == ("email", reason)
     assert await follower.run_once() == 2

@@ -56,7 +56,7 @@ async def test_a_release_answers_from_the_newest_that_it_knows(  # noqa: PLR0913
     await connection.execute(behind)
     lag = 'ledger_projection_lag_events{projection="phone_numbers"} 0.0'
     assert lag in await (await client.get("/metrics")).text()
-    print_status(told := await read_status(connection), as_json=False)
+    print_status(told := await read_status(connection, []), as_json=False)
     assert (told.is_well, "here" in capsys.readouterr().out) == (True, True)
     await connection.execute(
         "UPDATE projections SET shape = 9 WHERE name = 'phone_numbers'"
@@ -71,7 +71,7 @@ async def test_a_release_answers_from_the_newest_that_it_knows(  # noqa: PLR0913
     status, [reason] = await ready(client)
     assert status == 503
     assert reason.startswith("not_served: phone_numbers has no version")
-    told = await read_status(connection)
+    told = await read_status(connection, [])
     assert (told.numbers_in, told.is_well) == (None, False)
 
 
@@ -132,22 +132,22 @@ async def test_how_far_a_rebuild_is_is_told(  # noqa: PLR0913, PLR0917 - fixture
                 "ledger_rebuild_events_done": done,
                 "ledger_rebuild_events": 1,
             }
-            [told] = (await read_status(connection)).rebuilds
+            [told] = (await read_status(connection, [])).rebuilds
             assert (told.name, told.version) == ("phone_numbers", 2)
             assert (told.events_done, told.events_total) == (done, 1)
             assert told.is_at_work
             assert told.seconds_left == (0 if done else None)
-        print_status(await read_status(connection), as_json=False)
+        print_status(await read_status(connection, []), as_json=False)
         assert "compared" in capsys.readouterr().out
     # Killed, it is there still, and no clock of it runs.
-    [told] = (await read_status(connection)).rebuilds
+    [told] = (await read_status(connection, [])).rebuilds
     assert (told.is_at_work, told.seconds_left) == (False, None)
-    print_status(await read_status(connection), as_json=False)
+    print_status(await read_status(connection, []), as_json=False)
     assert "at rest" in capsys.readouterr().out
     async with Steps(dsn, means) as steps:
         await steps.switch()
     assert set((await gauges(client)).values()) == {0}
-    assert (await read_status(connection)).rebuilds == []
+    assert (await read_status(connection, [])).rebuilds == []
     assert (await ready(client))[1] == []
     await drop_old(connection, "phone_numbers")
     assert (await ready(client))[1] == []

@@ -240,6 +240,22 @@ async def test_what_twilio_refuses_has_failed(
     assert await kinds(connection) == ["MessageRequested", "MessageStatusChanged"]
 
 
+async def test_a_storm_of_429_is_not_waited_for_longer_than_a_send_may_take(
+    start: Start, standin: StandIn, connection: Connection
+) -> None:
+    """Twilio has not processed it, and asks for more patience than there is: 502."""
+    client = await start(LEDGER_SEND_SECONDS_MAX="1.5")
+    await text(client, "START")
+    standin.fail(faults.busy, times=4)
+    for _ in range(2):
+        response = await post(client, "order-1")
+        problem = await response.json()
+        assert (response.status, problem["code"]) == (502, "message_failed")
+        assert "20429" in problem["detail"]
+    assert len(standin.received) == 1
+    assert await kinds(connection) == ["MessageRequested", "MessageStatusChanged"]
+
+
 async def test_where_nobody_listens_the_text_has_failed(
     start: Start, connection: Connection
 ) -> None:

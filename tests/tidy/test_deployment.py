@@ -289,7 +289,7 @@ async def test_the_service_needs_no_more_than_its_roles(
         connection = await asyncpg.connect(started)
         await check_schema(connection)
         await Keyring(connection, MASTERS).check()
-        assert (await read_status(connection)).is_well
+        assert (await read_status(connection, [])).is_well
         await connection.close()
     erased = await client.delete(path_of(rest="?reason=asked"), headers=bearer())
     assert erased.status == 200, await erased.text()

@@ -66,6 +66,7 @@ async def test_nothing_is_counted_twice() -> None:
         (Receipt(Position(1), is_new=True), "appended"),
         (Receipt(Position(1), is_new=False), "duplicate"),
         (Receipt(None, is_new=False), "ignored"),
+        (Receipt(Position(1), is_new=True, is_silent=True), "ignored"),
     ],
 )
 async def test_a_signal_is_counted_by_what_became_of_it(

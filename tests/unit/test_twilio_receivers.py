@@ -5,7 +5,10 @@ from typing import Any, Final
 
 import pytest
 
+from ledger.errors import ConfigurationError
+from ledger.settings import Settings
 from ledger.twilio import leaks as leak
+from ledger.twilio.connect import addresses
 from ledger.twilio.leaks import leaks
 from ledger.twilio.receivers import (
     FALLBACK_PATH,
@@ -177,3 +180,18 @@ def test_a_password_in_a_url_is_not_shown() -> None:
     """The rest of the URL is; so are truth values, as Twilio writes them."""
     assert shown("https://user:secret@a.example/x#y") == "https://…@a.example/x#y"
     assert shown(value=True) == "true"
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://127.0.0.1:8080", "https://localhost", "http://[::1]", "http://0.0.0.0"],
+)
+def test_a_url_of_this_machine_is_not_given_to_twilio(url: str) -> None:
+    """It says which, and not that none is set; a stand-in may be given it."""
+    given = {"PUBLIC_URL": url}
+    with pytest.raises(ConfigurationError, match="leads to"):
+        addresses(Settings.from_mapping(given), None, None)
+    given["LEDGER_TWILIO_API_URL"] = "http://127.0.0.1:9"
+    assert addresses(Settings.from_mapping(given), None, None).public_url == url
+    with pytest.raises(ConfigurationError, match="must be set"):
+        addresses(Settings.from_mapping({}), None, None)
