@@ -48,12 +48,13 @@ from projections.comparison import (
     opened_people,
     streams_of,
 )
-from projections.projection import Projection, Row
+from projections.projection import Projection, Row, why_unreadable
 from projections.proof import Proof, Stretch, stretches
 from projections.report import EXAMPLES_MAX, Part, Report
 from projections.slices import Slice, slices, slices_for
 
 _READ_CHECKPOINTS = statement("projections", "read_checkpoints")
+_READ_LOST = statement("projections", "read_lost")
 
 EVENTS_A_SLICE: Final = 4096
 """What one transaction reads, about: some megabytes, and some tenths of a second."""
@@ -99,6 +100,8 @@ class Check:
         self._pool = pool
         self._masters = masters
         self._projections = projections
+        self._readable = projections
+        """Those of them whose rows are compared."""
         self._signals = SignalSum(0, 0)
 
     async def position(self) -> Position:
@@ -163,8 +166,8 @@ class Check:
         is_whole = report.part == (1, report.position)
         with translated():
             async with self._pool.acquire() as connection:
-                standing = await _standing(connection)
-            report.add(self._misplaced(standing))
+                report.add(await self._misplaced(connection))
+                report.add(await self._broken(connection))
             if is_whole:
                 left = slices(slices_for(report.position, EVENTS_A_SLICE))
                 await self._go_through_all(left, report, report.part, advance)
@@ -224,7 +227,7 @@ class Check:
                     ]
                     for table in projection.tables
                 ]
-                for projection in self._projections
+                for projection in self._readable
             ]
             erased = await read_erased_slice(connection, *span)
         return _Read(standing, streams, events, keys, erased, rows)
@@ -236,7 +239,7 @@ class Check:
         report.add(compare_keys(streams, read.keys, read.erased))
         people, unopened = opened_people(streams, read.keys)
         report.add(unopened)
-        for projection, stored in zip(self._projections, read.rows, strict=True):
+        for projection, stored in zip(self._readable, read.rows, strict=True):
             checkpoint = read.standing.checkpoint(projection)
             if checkpoint is None:
                 continue
@@ -275,16 +278,39 @@ class Check:
         report.events += len(positions)
         return len(positions)
 
-    def _misplaced(self, standing: Standing) -> Iterator[Difference]:
-        """The checkpoints that are nowhere, or further than the ledger is."""
+    async def _misplaced(self, connection: Connection) -> list[Difference]:
+        """The checkpoints that are nowhere, or further than the ledger is.
+
+        One of a version that does not answer is nowhere once that is dropped.
+        """
+        standing = await _standing(connection)
+        found = [
+            Difference(CHECKPOINTS, "lost", None, {"projection": f"{name}_v{version}"})
+            for name, version in await connection.fetch(_READ_LOST)
+        ]
         for projection in self._projections:
-            where: dict[str, object] = {"projection": _name(projection)}
             checkpoint = standing.checkpoint(projection)
-            if checkpoint is None:
-                yield Difference(CHECKPOINTS, "lost", None, where)
-            elif checkpoint > standing.position:
-                where |= {"position": checkpoint}
-                yield Difference(CHECKPOINTS, "beyond", None, where)
+            if checkpoint is not None and checkpoint > standing.position:
+                where = {"projection": _name(projection), "position": checkpoint}
+                found.append(Difference(CHECKPOINTS, "beyond", None, where))
+        return found
+
+    async def _broken(self, connection: Connection) -> list[Difference]:
+        """The tables that cannot be read; of their versions no row is compared."""
+        found: list[Difference] = []
+        self._readable = []
+        for projection in self._projections:
+            broken = [
+                Difference(table.name, "unreadable", None, {"error": reason})
+                for table in projection.tables
+                if (reason := await why_unreadable(connection, table))
+            ]
+            if not broken:
+                self._readable.append(projection)
+            # If it has been dropped meanwhile, it is none of the versions any more.
+            elif (await _standing(connection)).checkpoint(projection) is not None:
+                found += broken
+        return found
 
     async def _missing(
         self, connection: Connection, report: Report

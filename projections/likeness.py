@@ -174,7 +174,7 @@ async def _unreadable(connection: Connection, target: Target) -> Stopped | None:
     with translated():
         await _positions(connection, target)
         try:
-            await read_nothing(connection, serving)
+            await read_nothing(connection, serving.tables)
             await serving.changes(connection, serving.version, 0)
         except asyncpg.PostgresError as error:
             if is_passing(error):
@@ -217,10 +217,10 @@ async def _changes(
     if stopped is None or stopped.is_readable:
         other = serving
         with _told_stuck(target, (serving,)):
-            await read_nothing(connection, serving)
+            await read_nothing(connection, serving.tables)
     # If it is not the new version that cannot be read, that is found next.
     with _told_stuck(target, (new,)):
-        await read_nothing(connection, new)
+        await read_nothing(connection, new.tables)
         return await new.changes(
             connection, other.version, EXAMPLES_MAX, until=stopped and stopped.position
         )

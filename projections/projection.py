@@ -19,6 +19,8 @@ from types import MappingProxyType
 from typing import Final, NamedTuple, Protocol
 from uuid import UUID
 
+import asyncpg
+
 from ledger.domain.events import ConsentChanged
 from ledger.domain.ids import (
     THE_LEDGER,
@@ -29,7 +31,7 @@ from ledger.domain.ids import (
     SubjectId,
 )
 from ledger.store.codec import RecordedEvent, StoredRow, decode
-from ledger.store.database import Connection, Pool, translated
+from ledger.store.database import Connection, Pool, is_passing, translated
 from ledger.store.received import Received
 from ledger.store.said import Said
 from ledger.store.sealing import SubjectKey
@@ -299,14 +301,26 @@ class Dropped(Exception):
     """The version is not kept up to date any more, and its tables may be gone."""
 
 
-async def read_nothing(connection: Connection, projection: Projection) -> None:
+async def read_nothing(connection: Connection, tables: Iterable[Table]) -> None:
     """See that each table is there, with every column that a row of it has.
 
     Raises:
         asyncpg.PostgresError: one is not.
     """
-    for table in projection.tables:
+    for table in tables:
         await connection.fetch(table.read_slice, THE_LEDGER, THE_LEDGER)
+
+
+async def why_unreadable(connection: Connection, table: Table) -> str | None:
+    """Why ``read_nothing`` fails, in a word; None where it does not."""
+    try:
+        await read_nothing(connection, [table])
+    except asyncpg.PostgresError as error:
+        if is_passing(error):
+            raise
+        # Not what it says: that may show a row.
+        return type(error).__name__
+    return None
 
 
 async def load_checkpoint(pool: Pool, projection: Projection) -> Position:

@@ -47,9 +47,21 @@ class Report:
     """How many, by table and kind."""
     examples: list[Difference] = field(default_factory=list)
 
+    _unreadable: set[object] = field(default_factory=set)
+
     def add(self, found: Iterable[Difference]) -> None:
-        """Count differences, and keep the first few."""
+        """Count differences, and keep the first few.
+
+        An event that cannot be read is met by whoever looks at digests, and by each
+        projection that folds it; it is one.
+        """
         for difference in found:
+            table, kind, subject_id, where, *_ = difference
+            if kind == "unreadable" and "position" in where:
+                event = (table, subject_id, where["position"])
+                if event in self._unreadable:
+                    continue
+                self._unreadable.add(event)
             self.differences[difference.table, difference.kind] += 1
             if len(self.examples) < self.examples_max:
                 self.examples.append(difference)

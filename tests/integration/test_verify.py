@@ -12,6 +12,7 @@ from conftest import CatchUp
 from hypothesis import HealthCheck, given
 from hypothesis import settings as example_settings
 from hypothesis import strategies as st
+from rebuild_steps import rebuilt
 from typer.testing import CliRunner, Result
 
 from ledger.__main__ import app
@@ -40,7 +41,7 @@ from projections.filling import Filling, fill_slices
 from projections.phone_numbers import PhoneNumbers
 from projections.projection import Batch, Overtaken, Projection, advance
 from projections.proof import have_applied_the_same
-from projections.rebuild import Target, alone, begin, follow, frontier_now
+from projections.rebuild import Target, alone, begin, drop_old, follow, frontier_now
 from projections.report import Report
 from projections.slices import slice_of
 from projections.worker import Means, Worker
@@ -480,14 +481,61 @@ async def test_what_a_newer_release_has_built_is_said_to_be_left_out(
     assert (await asyncio.to_thread(run, "verify", "consent_history")).exit_code == 0
 
 
+@pytest.mark.parametrize("before", ["digests", "rows", "_read"])
 async def test_a_version_that_is_dropped_meanwhile_is_no_difference(
+    run: Run,
+    dsn: str,
+    means: Means,
+    monkeypatch: pytest.MonkeyPatch,
+    before: str,
+) -> None:
+    """Nor a fault: it is left out, or the same command again does without it."""
+    await rebuilt(dsn, means, "consent_history")
+    goes_on = getattr(Check, before)
+
+    async def dropped(*arguments: object) -> object:
+        async with alone(dsn, "consent_history") as connection:
+            await drop_old(connection, "consent_history")
+        return await goes_on(*arguments)
+
+    monkeypatch.setattr(Check, before, dropped)
+    done = await asyncio.to_thread(run, "verify")
+    if before == "_read":
+        assert isinstance(done.exception, TryAgain)
+        done = await asyncio.to_thread(run, "verify")
+    assert "differences  0" in done.stdout, done
+    assert "in consent_history_v1" not in done.stdout
+    assert "in consent_history_v2" in done.stdout
+
+
+async def test_a_table_that_cannot_be_read_is_named(
     run: Run, connection: Connection, catch_up: CatchUp
 ) -> None:
-    """Nor a fault: the same command again does without it."""
+    """And all else is compared: what its version has applied, and other rows."""
     await catch_up()
-    await connection.execute("DROP TABLE consent_history_v1")
+    await connection.execute("DROP TABLE phone_number_senders_v1")
+    await connection.execute("ALTER TABLE consent_history_v1 DROP COLUMN actor")
+    done = await asyncio.to_thread(run, "verify", "--json")
+    report = json.loads(done.stdout)
+    assert done.exit_code == 1
+    assert [(e["table"], e["kind"], e["where"]) for e in report["examples"]] == [
+        ("consent_history_v1", "unreadable", {"error": "UndefinedColumnError"}),
+        ("phone_number_senders_v1", "unreadable", {"error": "UndefinedTableError"}),
+    ]
+    assert list(report["rows"]) == ["messages_v1"]
+    assert len(report["digests"]) == 3
+
+
+async def test_a_checkpoint_that_is_lost_is_found(
+    run: Run, connection: Connection, catch_up: CatchUp
+) -> None:
+    """Of a version that answers: nothing else says that there was one."""
+    await catch_up()
+    await connection.execute("SET session_replication_role = replica")
+    await connection.execute("DELETE FROM projections WHERE name = 'phone_numbers'")
     done = await asyncio.to_thread(run, "verify")
-    assert isinstance(done.exception, TryAgain)
+    assert done.exit_code == 1
+    assert "projections: lost: projection phone_numbers_v1" in done.stdout
 
 
 @pytest.mark.parametrize(
