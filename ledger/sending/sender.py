@@ -18,7 +18,6 @@ from ledger.domain.ids import MessageId, PhoneNumber, Sender
 from ledger.domain.messages import (
     BLOCKED,
     SendRequest,
-    SentReport,
     StatusReport,
     block_signal,
     status_key,
@@ -31,6 +30,7 @@ from ledger.errors import (
     TwilioUnavailable,
 )
 from ledger.observations import count_arrival
+from ledger.sending.sent import record_sent, sent_report
 from ledger.sending.texts import RequestedText, read_texts
 from ledger.settings import Settings
 from ledger.store.event_store import EventStore
@@ -214,7 +214,7 @@ class Sending:
             sender=wish.sender,
             actor=wish.actor,
         )
-        count_arrival(report, await self._handler.handle(report))
+        await record_sent(self._handler, self._store, self._keyring, report)
 
     async def _record_failure(
         self,
@@ -249,42 +249,6 @@ def status_callback(settings: Settings) -> str | None:
     if settings.public_url is None:
         return None
     return f"{settings.signed_url}{STATUS_PATH}"
-
-
-def sent_report(  # noqa: PLR0913 - what a report has
-    account_sid: str,
-    name: str,
-    shown: ShownMessage,
-    *,
-    phone_number: PhoneNumber,
-    sender: Sender,
-    actor: str,
-) -> SentReport:
-    """That Twilio has a text of ours, as it answers when it is sent."""
-    evidence = {
-        "MessageSid": shown.sid,
-        "MessageStatus": shown.status,
-        "From": shown.from_,
-        "To": shown.to,
-    }
-    key = f"twilio:{account_sid}:{shown.sid}"
-    signal = None
-    if shown.error_code == BLOCKED:
-        signal = block_signal(key, phone_number, sender, evidence)
-    return SentReport(
-        key=key,
-        name=name,
-        phone_number=phone_number,
-        sender=sender,
-        address=shown.from_,
-        sid=shown.sid,
-        status=shown.status,
-        error_code=shown.error_code,
-        source="api",
-        actor=actor,
-        evidence=evidence,
-        signal=signal,
-    )
 
 
 def _refuse_other(request: SendRequest, before: RequestedText) -> None:

@@ -19,7 +19,7 @@ from ledger.domain.signals import Evidence
 from ledger.generations import person_now
 from ledger.observations import SettledOutcome, count_arrival, count_settled
 from ledger.sending.matching import CLOCKS_APART_MAX, Wanted, match
-from ledger.sending.sender import sent_report
+from ledger.sending.sent import record_sent, sent_report
 from ledger.sending.texts import RequestedText, read_texts
 from ledger.store.event_store import EventStore
 from ledger.store.keyring import Keyring
@@ -181,7 +181,7 @@ async def _record_sent(
         sender=text.sender,
         actor=ACTOR,
     )._replace(source="reconcile")
-    count_arrival(report, await tools.handler.handle(report))
+    await record_sent(tools.handler, tools.store, tools.keyring, report)
     return _counted(text, "sent")
 
 

@@ -17,7 +17,7 @@ from uuid import UUID
 import pytest
 from aiohttp import ClientResponse
 from api_steps import record, text
-from builders import NUMBER, SENDER, bearer
+from builders import ACCOUNT_SID, NUMBER, SENDER, bearer, signed
 from conftest import Client, Pauses, eventually, settings_for
 from e2e.processes import command_line, environment_for
 from sending_steps import (
@@ -39,7 +39,8 @@ from wire import Wire
 
 from ledger.app import make_app
 from ledger.command_handler import CommandHandler
-from ledger.domain.ids import MessageId, SubjectId
+from ledger.domain.events import ConsentChanged
+from ledger.domain.ids import MessageId, Position, SubjectId
 from ledger.erasure import Erasures
 from ledger.errors import StoreUnavailable, TwilioUnavailable
 from ledger.sending.follower import Follower, Open
@@ -282,6 +283,44 @@ async def test_what_another_process_has_found_is_not_denied(
     assert await follower().run_once(at_once=True) == {"sent": 1}
     assert await settle(tools, texts[message_id], texts.values()) is None
     assert await kinds(connection) == ["MessageRequested", "MessageSent"]
+
+
+async def test_what_was_told_by_the_sid_alone_is_told_of_ours(
+    shop: Client,
+    standin: StandIn,
+    account: Account,
+    follower: MakeFollower,
+    store: PostgresEventStore,
+) -> None:
+    """By a callback that does not name the text, before it was known for ours.
+
+    A block that was told so is one out, though Twilio's list has it too.
+    """
+    standin.fail(faults.gone, times=2, done=True)
+    for body in ("one", "two"):
+        assert (await post(shop, body, body=body)).status == 202
+    one, two = sent(account)
+    two |= {"status": "failed", "error_code": 21610}
+    await report(shop, one["sid"], "sent")
+    await report(shop, two["sid"], "failed", ErrorCode="21610")
+    assert await follower().run_once(at_once=True) == {"sent": 2}
+    found = await (await post(shop, "one", body="one")).json()
+    assert (found["sid"], found["status"]) == (one["sid"], "sent")
+    await report(shop, one["sid"], "delivered")
+    assert (await (await post(shop, "one", body="one")).json())["status"] == "delivered"
+    assert (await (await post(shop, "two", body="two")).json())["status"] == "failed"
+    told = [event for _, event in await store.read_after(Position(0), 100)]
+    said = [event.matched_by for event in told if isinstance(event, ConsentChanged)]
+    assert said.count("error21610") == 1
+
+
+async def report(client: Client, sid: str, status: str, **more: str) -> None:
+    """A signed callback that names no text."""
+    form = {"MessageSid": sid, "MessageStatus": status, "AccountSid": ACCOUNT_SID}
+    form |= {"To": NUMBER, "From": SENDER} | more
+    path = "/twilio/message-status"
+    answer = await client.post(path, data=form, headers=signed(form, path=path))
+    assert answer.status == 204
 
 
 async def test_a_twilio_that_is_down_is_asked_later(
