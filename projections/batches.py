@@ -71,10 +71,9 @@ def _begun(rows: Iterable[StoredRow]) -> dict[UUID, list[StoredRow]]:
     """The streams that begin here, in the order of the tables' keys: written fast."""
     streams: dict[UUID, list[StoredRow]] = {}
     for row in rows:
-        stream_id, version, *_ = row
-        if version == 1:
-            streams[stream_id] = [row]
-        elif own := streams.get(stream_id):
+        if row[1] == 1:
+            streams[row[0]] = [row]
+        elif own := streams.get(row[0]):
             own.append(row)
     return {stream_id: streams[stream_id] for stream_id in sorted(streams)}
 

@@ -38,6 +38,14 @@ def microseconds(time: datetime) -> int:
     return (time - _EPOCH) // _MICROSECOND
 
 
+def moments(occurred_at: datetime, recorded_at: datetime) -> tuple[int, int]:
+    """Two timestamps, which are mostly one object: that is looked at once."""
+    recorded = microseconds(recorded_at)
+    if occurred_at is recorded_at:
+        return recorded, recorded
+    return microseconds(occurred_at), recorded
+
+
 async def copy_rows(
     connection: Connection, table: str, columns: Sequence[str], rows: bytes
 ) -> None:

@@ -28,7 +28,7 @@ _PLACE: Final = Struct(">qq16s").pack
 _HALVES: Final = Struct(">qq").unpack_from
 _END: Final = b"\0"
 _DIGEST_BYTES: Final = 32
-_SLICE_SHIFT: Final = 128 - (SLICES.bit_length() - 1)
+_SLICE_SHIFT: Final = 8 - (SLICES.bit_length() - 1)
 
 
 class Digest(NamedTuple):
@@ -85,9 +85,10 @@ def digests_of(rows: Iterable[StoredRow]) -> Digests:
     """
     cells: defaultdict[int, list[bytes]] = defaultdict(list)
     for subject_id, version, topic, state, position in rows:
-        place = _PLACE(position, version, subject_id.bytes)
+        stored_id = subject_id.bytes
+        place = _PLACE(position, version, stored_id)
         stored = b"%b%b\0%b" % (place, topic.encode(), state)
-        cell = (position - 1) // STRETCH * SLICES + (subject_id.int >> _SLICE_SHIFT)
+        cell = (position - 1) // STRETCH * SLICES + (stored_id[0] >> _SLICE_SHIFT)
         cells[cell].append(sha256(stored).digest())
     ordered = sorted(cells)
     sums = [_HALVES(_sum(cells[cell])) for cell in ordered]

@@ -15,7 +15,7 @@ from ledger.store.codec import RecordedEvent
 from ledger.store.database import Connection
 from ledger.store.said import WORDS_MAX, Words
 from ledger.store.statements import at_versions, between, statement
-from projections.copying import copy_rows, microseconds, text
+from projections.copying import copy_rows, moments, text
 from projections.projection import (
     INDEX_SECONDS_MAX,
     Batch,
@@ -148,9 +148,7 @@ class ConsentHistory:
         for subject_id, _, said, _ in heard:
             stored_id = subject_id.bytes
             for position, version, occurred_at, recorded_at, words, _ in said:
-                occurred = recorded = microseconds(recorded_at)
-                if occurred_at is not recorded_at:
-                    occurred = microseconds(occurred_at)
+                occurred, recorded = moments(occurred_at, recorded_at)
                 before, after = self._words.get(words) or self._kept(words)
                 pieces += (
                     _HEAD(11, 16, stored_id, 8, position, 8, version),

@@ -21,7 +21,7 @@ from ledger.store.received import ReceivedWords
 from ledger.store.said import WORDS_MAX
 from ledger.store.sealing import SubjectKey
 from ledger.store.statements import at_versions, statement
-from projections.copying import NULL, copy_rows, microseconds, text, text_or_null
+from projections.copying import NULL, copy_rows, moments, text, text_or_null
 from projections.projection import (
     INDEX_SECONDS_MAX,
     Batch,
@@ -176,9 +176,7 @@ class Messages:
             position, occurred_at, recorded_at, subject_id, words, number, sid = (
                 received
             )
-            occurred = recorded = microseconds(recorded_at)
-            if occurred_at is not recorded_at:
-                occurred = microseconds(occurred_at)
+            occurred, recorded = moments(occurred_at, recorded_at)
             pieces += (
                 _IDS(14, 16, message_id.bytes, 16, subject_id.bytes),
                 text(key.open_number(number, message_id, _FIRST)),

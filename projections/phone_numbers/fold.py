@@ -19,7 +19,7 @@ from ledger.domain.consent import (
 from ledger.domain.events import ConsentChanged, ConsentLapsed
 from ledger.domain.ids import EVERY_SENDER, Answer
 from ledger.store.statements import statement
-from projections.copying import microseconds, text
+from projections.copying import microseconds, moments, text
 from projections.projection import Heard, Person, Row, Table
 
 NUMBERS: Final = Table(
@@ -114,22 +114,24 @@ def copied(people: Iterable[Heard]) -> tuple[bytes, bytes]:
         positions = {version: position for position, version, _, _, _, _ in said}
         position, version, _, recorded_at, _, _ = said[-1]
         stored_id, stored_number = _SUBJECT(7, 16, subject_id.bytes), text(phone_number)
-        since = microseconds(decisive.occurred_at)
-        updated_at = microseconds(recorded_at)
+        since, updated_at = moments(decisive.occurred_at, recorded_at)
         numbers += (
             stored_id,
             stored_number,
             _STATUS[decisive.status],
             _NUMBER_REST(8, since, 8, position, 8, version, 8, updated_at),
         )
-        for sender, (occurred_at, version, status) in facts.items():
-            since, position = microseconds(occurred_at), positions[version]
+        for sender, fact in facts.items():
+            occurred = since
+            if fact is not decisive:
+                occurred = microseconds(fact.occurred_at)
+            position = positions[fact.version]
             senders += (
                 stored_id,
                 text(sender),
                 stored_number,
-                _STATUS[status],
-                _SENDER_REST(8, since, 8, position, 8, version),
+                _STATUS[fact.status],
+                _SENDER_REST(8, occurred, 8, position, 8, fact.version),
             )
     return b"".join(numbers), b"".join(senders)
 
