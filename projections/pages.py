@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 from ledger.domain.events import ConsentChanged, MessageEvent, SubjectErased
-from ledger.domain.ids import THE_LEDGER, PhoneNumber, Position, Sealed, SubjectId
+from ledger.domain.ids import THE_LEDGER, PhoneNumber, Position, Sealed
 from ledger.store.codec import RecordedEvent, StoredRow, decode
 from ledger.store.database import Connection
 from ledger.store.keyring import Keyring
@@ -107,16 +107,18 @@ class Pages:
 
     async def _parts(self, stream: Sequence[RecordedEvent]) -> list[Batch]:
         """What follows of who is alive still, as the tail would bring it."""
-        if not stream or (stream_id := stream[0].event.stream_id) == THE_LEDGER:
+        if not stream or stream[0].event.stream_id == THE_LEDGER:
             return []
-        subject_id = SubjectId(stream_id)
-        keys = await self._keyring.subject_keys_of_living([subject_id])
-        if (key := keys.get(subject_id)) is None:
+        first = stream[0].event
+        keys = await self._keyring.subject_keys_of_living([first.subject_id])
+        if (key := keys.get(first.subject_id)) is None:
             return []
         begun = {}
-        if stream[0].event.version == 1:
-            begun[subject_id] = _number(stream, key)
-        return [Batch(stream, begun, frozenset())]
+        # There may be nothing but holds in it: then it begins with a later part.
+        if first.version == 1 and _said(stream):
+            begun[first.subject_id] = _number(stream, key)
+        numbers_of = self._keyring.phone_numbers
+        return [Batch(stream, begun, frozenset(), numbers_of=numbers_of, keys=keys)]
 
 
 def _decoded(rows: Iterable[StoredRow]) -> list[RecordedEvent]:
@@ -133,5 +135,9 @@ def _person(
 
 def _number(stream: Sequence[RecordedEvent], key: SubjectKey) -> PhoneNumber:
     """By what was said first: before that there may be a hold."""
-    event = next(e for _, e in stream if isinstance(e, ConsentChanged))
+    event = _said(stream)[0]
     return key.open_number(Sealed(event.phone_number), event.subject_id, event.version)
+
+
+def _said(stream: Sequence[RecordedEvent]) -> list[ConsentChanged]:
+    return [event for _, event in stream if isinstance(event, ConsentChanged)]

@@ -20,6 +20,7 @@ from ledger.store.database import Connection
 from ledger.store.keyring import Keyring
 from ledger.store.postgres import PostgresEventStore
 from ledger.subject_export import export_subject
+from projections import pages
 from projections.app import PROJECTIONS
 from projections.check import Check
 from projections.messages import Messages
@@ -111,6 +112,29 @@ async def test_the_table_is_the_same_however_it_was_made(
     report = await checked(means)
     assert report.differences == {}
     assert report.rows["messages_v1"] == report.rows["messages_v2"] == 4
+
+
+@pytest.mark.parametrize("name", ["phone_numbers", "consent_history", "messages"])
+async def test_a_stream_that_is_longer_than_a_page_comes_whole(  # noqa: PLR0913, PLR0917 - fixtures
+    log: MessageLog,
+    means: Means,
+    dsn: str,
+    rows: Rows,
+    erasures: Erasures,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+) -> None:
+    """A text's too, and one that begins with nothing but holds."""
+    monkeypatch.setattr(pages, "EVENTS_A_PAGE", 2)
+    await log.record(a_text("SM0"))
+    for _ in range(3):
+        await erasures.hold(NUMBER, until=NEXT_YEAR, **WHY)
+    await everything(log)
+    await rows()
+    await rebuilt(dsn, means, name)
+    report = await checked(means)
+    assert report.differences == {}
+    assert report.rows[f"{name}_v1"] == report.rows[f"{name}_v2"] > 0
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
