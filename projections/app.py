@@ -21,7 +21,7 @@ from ledger.store.postgres import PostgresEventStore
 from ledger.store.subscription import Doorbell
 from projections.projection import Projection
 from projections.registry import NAMES, Live, create_first, known, newest, read_live
-from projections.worker import Means, Worker
+from projections.worker import AGAIN_SECONDS, Means, Worker
 
 PROJECTIONS: Final[tuple[Projection, ...]] = tuple(newest(name, 1) for name in NAMES)
 """What a new ledger begins with."""
@@ -84,7 +84,7 @@ async def keep_up_to_date(means: Means) -> None:
                 await _end(running)
                 live, running = found, None
                 if projections := known(live):
-                    worker = Worker(projections, means)
+                    worker = Worker(projections, means, again_seconds=AGAIN_SECONDS)
                     running = asyncio.create_task(worker.run(), name="projections")
             await asyncio.sleep(means.settings.poll_seconds)
             if running is not None and running.done():

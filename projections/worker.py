@@ -3,9 +3,10 @@
 Those that stand at the same place, as they mostly do, share one reading of the ledger
 and one transaction. Never skips. The subtle part is stopping: an event that cannot be
 applied is found by going one at a time, everything before it is applied, and the
-projection stands there, with the reason for everyone to see, until a release that can
-apply it is started; an outage of the database is waited out instead. Which projection
-it is shows when each goes on by itself, so one that stops holds back no other.
+projection stands there, with the reason for everyone to see. It tries that event again
+now and then, since what is in its way may be a right or a row; else a release that can
+apply it is to be started. An outage of the database is waited out instead. Which
+projection it is shows when each goes on by itself, so one that stops holds back no other.
 """
 
 import asyncio
@@ -14,6 +15,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Final
 
 import asyncpg
 
@@ -38,6 +40,9 @@ from projections.projection import (
 )
 
 log = logging.getLogger(__name__)
+
+AGAIN_SECONDS: Final = 60.0
+"""How often what has stopped tries again: a look at one event."""
 
 SEEN_SECONDS = 5.0
 """How often an idle worker says that it runs."""
@@ -71,9 +76,18 @@ class Means:
 class Worker:
     """Keeps projections up to date for as long as ``run`` runs."""
 
-    def __init__(self, projections: Sequence[Projection], means: Means) -> None:
+    def __init__(
+        self,
+        projections: Sequence[Projection],
+        means: Means,
+        *,
+        again_seconds: float | None = None,
+    ) -> None:
+        """Work on those; with ``again_seconds`` what has stopped tries again."""
         self._projections = projections
         self._means = means
+        self._again_seconds = again_seconds
+        self._reason = ""
         self._pool = means.pool
         self._store = means.store
         self._batches = Batches(means.store, means.keyring)
@@ -83,7 +97,8 @@ class Worker:
     async def run(self) -> None:
         """Work until cancelled; returns only where every projection has stopped.
 
-        Or was dropped: nobody is told of that, and the others go on.
+        And is not to try again. Or was dropped: nobody is told of that, and the others
+        go on.
         """
         while True:
             try:
@@ -144,7 +159,9 @@ class Worker:
     async def _run_apart(self) -> None:
         async with asyncio.TaskGroup() as group:
             for projection in self._projections:
-                alone = Worker((projection,), self._means)
+                alone = Worker(
+                    (projection,), self._means, again_seconds=self._again_seconds
+                )
                 group.create_task(alone.run(), name=projection.name)
 
     async def _level(self) -> Position | None:
@@ -233,7 +250,7 @@ class Worker:
         )
         for error in filter(None, ended):
             raise error
-        self._seen = time.monotonic()
+        self._seen, self._reason = time.monotonic(), ""
         self._limit = min(2 * self._limit, self._batch_max)
         return batch.positions[-1]
 
@@ -270,14 +287,21 @@ class Worker:
         if self._limit > 1:
             self._limit = 1
             return False
-        log.error(
-            "projection_stopped", extra={"projection": self._names}, exc_info=error
-        )
         # The first line alone: PostgreSQL's DETAIL quotes the row, number and all.
         said, *_ = str(error).splitlines() or [""]
-        before = error.position if isinstance(error, UnknownEvent) else None
-        await self._report(f"{type(error).__name__}: {said}", before)
-        return True
+        reason = f"{type(error).__name__}: {said}"
+        # Said once: if somebody else goes on meanwhile, it is so no more.
+        if reason != self._reason:
+            self._reason = reason
+            extra = {"projection": self._names}
+            log.error("projection_stopped", extra=extra, exc_info=error)
+            before = error.position if isinstance(error, UnknownEvent) else None
+            await self._report(reason, before)
+        if self._again_seconds is None:
+            return True
+        # One event at a time still, and the same one first: none is skipped.
+        await asyncio.sleep(self._again_seconds)
+        return False
 
     async def _report(self, reason: str, before: int | None) -> None:
         [projection] = self._projections

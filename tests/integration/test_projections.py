@@ -382,6 +382,23 @@ class Unable(PhoneNumbers):
         await super().apply(connection, batch)
 
 
+class Curable(Unable):
+    """As that, until it is cured."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_cured = False
+        self.failed = asyncio.Event()
+
+    async def apply(self, connection: Connection, batch: Batch) -> None:
+        """As the projection does, once it is cured."""
+        if self.is_cured:
+            return await PhoneNumbers.apply(self, connection, batch)
+        if batch.positions == [6]:
+            self.failed.set()
+        return await super().apply(connection, batch)
+
+
 @pytest.mark.parametrize(
     ("ahead", "read"), [(0, [*range(0, 21, 3), 20]), (2, [0, 0, *range(2, 21, 3)])]
 )
@@ -435,6 +452,53 @@ async def test_a_projection_that_cannot_go_on_holds_back_no_other(
     await eventually(
         lambda: equals(connection.fetchval(reason), "ValueError: not this one")
     )
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+@pytest.mark.parametrize("is_apart", [False, True])
+async def test_what_has_stopped_tries_again(
+    dsn: str,
+    means: Means,
+    connection: Connection,
+    caplog: pytest.LogCaptureFixture,
+    *,
+    is_apart: bool,
+) -> None:
+    """With the same event first, and says once why; cured, all is as the events say."""
+    await append_some(means)
+    settings = settings_for(dsn, LEDGER_PROJECTION_BATCH_MAX="4")
+    curable, tries = Curable(), 4
+    projections = (curable, *(PROJECTIONS[1:] if is_apart else ()))
+    near = replace(means, settings=settings)
+    worker = Worker(projections, near, again_seconds=0.001)
+    running = asyncio.create_task(worker.run())
+    async with asyncio.timeout(20):
+        for _ in range(tries):
+            curable.failed.clear()
+            await curable.failed.wait()
+    assert (await checkpoints(connection))["phone_numbers"] == 5
+    reason = "SELECT stopped_reason FROM projections WHERE name = 'phone_numbers'"
+    assert await connection.fetchval(reason) == "ValueError: not this one"
+    assert [r.message for r in caplog.records].count("projection_stopped") == 1
+    curable.is_cured = True
+    ended = {p.name: 0 for p in PROJECTIONS} | {p.name: 20 for p in projections}
+    await eventually(lambda: equals(checkpoints(connection), ended))
+    assert await connection.fetchval(reason) is None
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    # The history is another's.
+    assert (await shown(connection))[:2] == (await folded(means))[:2]
+
+
+async def test_whoever_has_nothing_to_do_has_not_stopped(
+    means: Means, connection: Connection
+) -> None:
+    """What kept it from beginning is over, and there may be no event to show it."""
+    await connection.execute("UPDATE projections SET stopped_reason = 'a right'")
+    running = asyncio.create_task(Worker(PROJECTIONS, means).run())
+    left = "SELECT count(*) FROM projections WHERE stopped_reason IS NOT NULL"
+    await eventually(lambda: equals(connection.fetchval(left), 0))
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
 
