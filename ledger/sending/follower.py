@@ -9,6 +9,7 @@ takes no part.
 
 import logging
 from collections import Counter
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 from uuid import UUID
@@ -39,8 +40,6 @@ _READ_CHECKPOINT: Final = statement("ledger.sending", "read_checkpoint")
 _SAVE_CHECKPOINT: Final = statement("ledger.sending", "save_checkpoint")
 
 _HEADS_MAX: Final = 5_000
-_FAILURES_MAX: Final = 3
-"""How many texts in a row Twilio may fail for, before all are left for later."""
 _REQUESTED: Final = get_topic(MessageRequested)
 _TOLD: Final = frozenset(map(get_topic, (MessageSent, MessageStatusChanged)))
 _OF_PERSON: Final = frozenset(map(get_topic, (ConsentChanged, SubjectErased)))
@@ -96,24 +95,22 @@ class Follower:
     async def _see_to_all(self, *, at_once: bool) -> Counter[str]:
         """One that cannot be seen to now holds back none of those behind it.
 
-        Unless Twilio is down for several one after the other, and so for all.
+        Unless Twilio does not answer at all, and all are left for later.
         """
         done: Counter[str] = Counter()
-        failures = 0
+        failure: TwilioUnavailable | None = None
         for text in list(self._texts.values()):
             try:
                 outcome = await self._see_to(text, at_once=at_once)
             except TwilioUnavailable as error:
-                failures += 1
-                if failures == _FAILURES_MAX:
-                    raise
                 failure = error
                 _warn(text, error)
+                with suppress(TwilioRefused):
+                    await self._tools.account.standing()
                 continue
             if outcome:
                 done[outcome] += 1
-                failures = 0
-        if failures and not done:
+        if failure is not None and not done:
             raise failure
         return done
 

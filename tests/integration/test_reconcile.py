@@ -189,24 +189,18 @@ async def test_a_list_counts_whole_or_not_at_all(
     async with open_account(ledger.settings, pause=pauses) as opened:
         for fault in (late, faults.cut, faults.down):
             # The link is had, and then the file is not.
-            standin.fail(none)
+            standin.fail(faults.none)
             standin.fail(fault)
             found = await deactivated_on(opened, ledger.settings, YESTERDAY)
             assert found is not None
             assert found.numbers == [NUMBER]
         for _ in range(3):
-            standin.fail(none)
+            standin.fail(faults.none)
             standin.fail(faults.cut)
         with pytest.raises(TwilioUnavailable) as caught:
             await deactivated_on(opened, ledger.settings, YESTERDAY)
     assert "link-" not in str(caught.value)
     assert served == 1
-
-
-async def none(request: web.Request) -> web.StreamResponse:
-    """No fault: the answer that there is."""
-    answer: web.StreamResponse = await request.match_info.handler(request)
-    return answer
 
 
 async def test_a_failure_of_twilio_s_ends_it_and_loses_nothing(
@@ -215,7 +209,7 @@ async def test_a_failure_of_twilio_s_ends_it_and_loses_nothing(
     """What was recorded stays, and the report says that it is not whole."""
     add_text(account, "STOP", ago(minutes=1))
     asked = asked_for(datetime.combine(TODAY, time.min), None, None, None)
-    standin.fail(none)
+    standin.fail(faults.none)
     standin.fail(faults.busy_for_long)
     done = await reconciled(ledger, asked, ACTOR)
     assert isinstance(done.error, TwilioUnavailable)
