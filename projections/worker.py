@@ -6,7 +6,7 @@ applied is found by going one at a time, everything before it is applied, and th
 projection stands there, with the reason for everyone to see. It tries that event again
 now and then, since what is in its way may be a right or a row; else a release that can
 apply it is to be started. An outage of the database is waited out instead. Which
-projection it is shows when each goes on by itself, so one that stops holds back no other.
+projection it is shows when each goes on by itself, so one that stops holds back none.
 """
 
 import asyncio
