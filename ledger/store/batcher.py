@@ -129,8 +129,11 @@ class Batcher(Generic[Item, Result]):
     async def _run(self) -> None:
         pause = _PAUSE_SECONDS_FIRST
         outage: StoreUnavailable | None = None
+        was_alone = False
         while True:
-            await self._let_arrive()
+            # Who comes alone, as the one before did, is not made to wait for others.
+            if not was_alone or len(self._queue) != 1:
+                await self._let_arrive()
             batch = self._take(outage)
             if not batch:
                 if self._stopping:
@@ -138,6 +141,7 @@ class Batcher(Generic[Item, Result]):
                 self._wake.clear()
                 await self._wake.wait()
                 continue
+            was_alone = len(batch) == 1
             try:
                 await self._work_on(batch)
                 pause, outage = _PAUSE_SECONDS_FIRST, None

@@ -77,6 +77,25 @@ async def outcomes(tasks: Sequence[asyncio.Task[str]]) -> list[str | type]:
     return [r if isinstance(r, str) else type(r) for r in results]
 
 
+async def test_who_comes_alone_again_is_not_made_to_wait() -> None:
+    """Others are given a turn to come, but not behind one who was alone."""
+    work = Work()
+    async with batcher_of(work) as batcher:
+        first, second = [await _turns_until_begun(work, batcher) for _ in range(2)]
+    assert second == first - 1
+
+
+async def _turns_until_begun(work: Work, batcher: Batcher[str, str]) -> int:
+    work.begun.clear()
+    [task] = await submitted(batcher, "a")
+    turns = 0
+    while not work.begun.is_set():
+        await asyncio.sleep(0)
+        turns += 1
+    await task
+    return turns
+
+
 async def test_who_arrives_during_a_batch_makes_up_the_next() -> None:
     """Nobody waits for a timer, and everyone gets the answer to its own item."""
     work = Work()
