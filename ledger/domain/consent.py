@@ -11,7 +11,6 @@ which it is newer or older than others.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Final, NamedTuple
@@ -54,8 +53,7 @@ NO_FACTS: Final[Facts] = MappingProxyType({})
 _WHEN_RECORDED: Final = datetime.max.replace(tzinfo=UTC)
 
 
-@dataclass(frozen=True, slots=True)
-class Subject:
+class Subject(NamedTuple):
     """A person's consent, as far as the stream has been read."""
 
     id: SubjectId
@@ -103,13 +101,12 @@ def evolve(subject: Subject, event: LedgerEvent) -> Subject:
         case ConsentChanged(occurred_at=occurred_at, version=version, status=status):
             fact = Fact(occurred_at, version, status)
             facts = with_fact(subject.facts, event.sender, fact)
-            return replace(subject, version=version, facts=facts)
+            return subject._replace(version=version, facts=facts)
         case ConsentLapsed(occurred_at=occurred_at, version=version):
             facts = with_fact(subject.facts, *lapse(occurred_at, version))
-            return replace(subject, version=version, facts=facts)
+            return subject._replace(version=version, facts=facts)
         case SubjectErased():
-            return replace(
-                subject,
+            return subject._replace(
                 version=event.version,
                 suppressed=subject.suppressed or event.status == "out",
                 suppressed_since=_out_since(subject),
@@ -117,11 +114,11 @@ def evolve(subject: Subject, event: LedgerEvent) -> Subject:
             )
         case HoldPlaced():
             until = max(event.until, subject.held_until or event.until)
-            return replace(subject, version=event.version, held_until=until)
+            return subject._replace(version=event.version, held_until=until)
         case HoldReleased():
-            return replace(subject, version=event.version, held_until=None)
+            return subject._replace(version=event.version, held_until=None)
         case _:
-            return replace(subject, version=event.version)
+            return subject._replace(version=event.version)
 
 
 def facts_as_of(
@@ -248,7 +245,7 @@ def assume(subject: Subject, proposal: Proposal) -> Subject:
     occurred_at = proposal.occurred_at or _WHEN_RECORDED
     fact = Fact(occurred_at, proposal.version, proposal.status)
     facts = with_fact(subject.facts, proposal.sender, fact)
-    return replace(subject, version=proposal.version, facts=facts)
+    return subject._replace(version=proposal.version, facts=facts)
 
 
 def is_lapsing(facts: Facts, at: datetime) -> bool:

@@ -7,7 +7,6 @@ several times and by several sides; the furthest state wins, and all are kept.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
 from datetime import datetime
 from types import MappingProxyType
 from typing import Final, Literal, NamedTuple
@@ -172,8 +171,7 @@ class MessageProposal(NamedTuple):
     """Open; None where nothing is to be held."""
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """What is known of a text, as far as its stream has been read."""
 
     id: MessageId
@@ -206,27 +204,27 @@ def fold(message: Message, event: LedgerEvent) -> Message:
     """The text after one more event of its stream."""
     match event:
         case MessageReceived():
-            begun = replace(message, direction="incoming", status="received")
+            begun = message._replace(direction="incoming", status="received")
             return _told(begun, event, event.sender, event.address)
         case MessageRequested():
             told = _told(message, event, event.sender, event.address)
-            return replace(told, is_requested=True, send_at=event.send_at)
+            return told._replace(is_requested=True, send_at=event.send_at)
         case MessageSent():
             told = _told(message, event, event.sender, event.address)
             is_first = not (message.is_sent or message.is_requested or message.version)
             if is_first:
-                told = replace(told, status=event.status, error_code=event.error_code)
+                told = told._replace(status=event.status, error_code=event.error_code)
             else:
                 told = further(told, event.status, event.error_code)
             is_blocked = told.is_blocked or event.error_code == BLOCKED
-            return replace(told, is_sent=True, is_blocked=is_blocked)
+            return told._replace(is_sent=True, is_blocked=is_blocked)
         case MessageStatusChanged():
             told = _told(message, event, message.sender, message.address)
             is_blocked = told.is_blocked or event.error_code == BLOCKED
-            told = replace(told, is_blocked=is_blocked)
+            told = told._replace(is_blocked=is_blocked)
             return further(told, event.status, event.error_code)
         case _:
-            return replace(message, version=event.version)
+            return message._replace(version=event.version)
 
 
 def further(message: Message, status: str, error_code: int | None) -> Message:
@@ -234,7 +232,7 @@ def further(message: Message, status: str, error_code: int | None) -> Message:
     known = (_rank(message.status), message.error_code or 0)
     if (_rank(status), error_code or 0) <= known:
         return message
-    return replace(message, status=status, error_code=error_code)
+    return message._replace(status=status, error_code=error_code)
 
 
 def _rank(status: str) -> tuple[int, str]:
@@ -245,8 +243,7 @@ def _rank(status: str) -> tuple[int, str]:
 def _told(
     message: Message, event: MessageEvent, sender: Sender | None, address: str | None
 ) -> Message:
-    return replace(
-        message,
+    return message._replace(
         version=event.version,
         counterparty=message.counterparty or event.counterparty,
         sender=message.sender or sender,
@@ -372,8 +369,7 @@ def decide_outgoing(
 
 def assume(message: Message, proposal: MessageProposal) -> Message:
     """The text as it will be once ``proposal`` is recorded."""
-    return replace(
-        message,
+    return message._replace(
         version=proposal.version,
         counterparty=proposal.counterparty,
         is_requested=message.is_requested or proposal.kind is MessageRequested,

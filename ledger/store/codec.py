@@ -159,12 +159,13 @@ def encode_open(
 ) -> Entry:
     """The same of an event without anything personal, that no signal has caused."""
     place = (subject_id, version, _TOPICS[kind], occurred_at)
-    return Entry(uuid4(), (Encoded(*place, _tail(kind, fields)),))
+    return Entry(uuid4(), (Encoded(*place, _tail(kind, {**fields})),))
 
 
 def _consent(proposal: Proposal, sealing: Sealing) -> Encoded:
     subject_id, version = proposal.subject_id, proposal.version
-    tail = orjson.dumps(
+    tail = _tail(
+        ConsentChanged,
         {
             "status": proposal.status,
             "previous_status": proposal.previous_status,
@@ -178,16 +179,10 @@ def _consent(proposal: Proposal, sealing: Sealing) -> Encoded:
             "evidence": sealing.key.seal_evidence(
                 proposal.evidence, sealing.day, subject_id, version
             ),
-            **_class_version(ConsentChanged),
-        }
+        },
     )
-    return Encoded(
-        subject_id,
-        version,
-        _TOPICS[ConsentChanged],
-        proposal.occurred_at,
-        _STATE_TAIL + tail[1:],
-    )
+    topic = _TOPICS[ConsentChanged]
+    return Encoded(subject_id, version, topic, proposal.occurred_at, tail)
 
 
 def _message(proposal: MessageProposal, sealing: Sealing | None) -> Encoded:
@@ -213,10 +208,12 @@ def _message(proposal: MessageProposal, sealing: Sealing | None) -> Encoded:
     )
 
 
-def _tail(kind: type[LedgerEvent], fields: Mapping[str, object]) -> bytes:
-    tail = orjson.dumps(
-        {**fields, **_class_version(kind)}, default=_transcoded, option=_AS_THE_LIBRARY
-    )
+def _tail(kind: type[LedgerEvent], fields: dict[str, object]) -> bytes:
+    current = class_version_of(kind)
+    if current > 1:
+        # As the library writes it: only where it is not the first.
+        fields["class_version"] = current
+    tail = orjson.dumps(fields, default=_transcoded, option=_AS_THE_LIBRARY)
     return _STATE_TAIL + tail[1:]
 
 
@@ -323,12 +320,6 @@ def _difference(
     if lacks:
         return f"position {position} lacks {lacks} of {name}"
     return f"position {position} holds {adds}, which no version of {name} has"
-
-
-def _class_version(kind: type[LedgerEvent]) -> dict[str, int]:
-    """As the library writes it: only where it is not the first."""
-    current = class_version_of(kind)
-    return {"class_version": current} if current > 1 else {}
 
 
 def _stored_class_version(stored: bytes) -> int:

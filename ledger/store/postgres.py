@@ -209,13 +209,31 @@ def _columns(entries: Sequence[Entry]) -> tuple[object, ...]:
     master_key = next((key.master_key for key in made if key), "")
     day = next(filter(None, (entry.day for entry in entries)), None)
     sealed_on = (day.name, day.box) if day else (None, None)
-    # asyncpg looks at the type of every value, and unnest() makes up for what is short.
-    columns = [c if any(map(_is_there, c)) else () for c in zip(*rows, strict=True)]
-    return (*columns, master_key, *sealed_on, STATE_HEAD, STATE_MIDDLE)
+    (keys, streams, versions, topics, occurred, tails, *persons) = zip(
+        *rows, strict=True
+    )
+    subjects, subject_versions, data_keys, new_keys = persons
+    return (
+        *map(_array, (keys, streams, versions, topics, occurred)),
+        tails,
+        *map(_array, (subjects, subject_versions)),
+        data_keys,
+        _array(new_keys),
+        master_key,
+        *sealed_on,
+        STATE_HEAD,
+        STATE_MIDDLE,
+    )
 
 
-def _is_there(value: object) -> bool:
-    return value is not None
+def _array(values: Sequence[object]) -> str:
+    """A column as PostgreSQL writes an array; unnest() makes up for what is short.
+
+    Nothing in it is to be quoted: ids, numbers, names of kinds, times, truth values.
+    """
+    if values.count(None) == len(values):
+        return "{}"
+    return f"{{{','.join(['NULL' if v is None else str(v) for v in values])}}}"
 
 
 def _outcome(name: str, position: int, recorded_at: datetime) -> Outcome:
