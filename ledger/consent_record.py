@@ -8,18 +8,21 @@ were shown, for which purpose, or what is done with it.
 from collections.abc import Sequence
 from typing import Any, Final
 
-from ledger.domain.events import ConsentChanged
-from ledger.domain.ids import PhoneNumber, Sender, SubjectId
+from ledger.domain.events import ConsentChanged, ConsentLapsed
+from ledger.domain.ids import EVERY_SENDER, PhoneNumber, Sender, SubjectId
 
 SCHEMA_VERSION: Final = "ISO/IEC TS 27560:2023"
 
 
 def consent_record(
-    number: PhoneNumber, record_id: SubjectId, changes: Sequence[ConsentChanged]
+    number: PhoneNumber,
+    record_id: SubjectId,
+    changes: Sequence[ConsentChanged | ConsentLapsed],
 ) -> dict[str, Any]:
-    """The record of one person, from everything that they said, oldest first."""
-    senders = dict.fromkeys(change.sender for change in changes)
-    given = {change.sender for change in changes if change.status == "in"}
+    """The record of one person, from everything that changed consent, oldest first."""
+    said = [change for change in changes if isinstance(change, ConsentChanged)]
+    senders = dict.fromkeys(change.sender for change in said)
+    given = {change.sender for change in said if change.status == "in"}
     return {
         "schema_version": SCHEMA_VERSION,
         "record_id": str(record_id),
@@ -47,12 +50,16 @@ def _purpose(sender: Sender, is_consented: bool) -> dict[str, object]:  # noqa: 
     }
 
 
-def _event(change: ConsentChanged) -> dict[str, object]:
-    given = change.status == "in"
+def _event(change: ConsentChanged | ConsentLapsed) -> dict[str, object]:
+    sender, kind = EVERY_SENDER, "consent_lapsed"
+    if isinstance(change, ConsentChanged):
+        given = change.status == "in"
+        sender = change.sender
+        kind = "consent_given" if given else "consent_withdrawn"
     return {
-        "event_type": "consent_given" if given else "consent_withdrawn",
+        "event_type": kind,
         "event_time": change.occurred_at,
-        "purpose": _texts_from(change.sender),
+        "purpose": _texts_from(sender),
         "manner": f"{change.source}, {change.matched_by}",
     }
 

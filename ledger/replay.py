@@ -1,4 +1,4 @@
-"""A number's story: every event, what it changed, and what held at a moment.
+"""A number's story: every event and text, what it changed, and what held at a moment.
 
 Read from the events and not from the tables. Two clocks: an event counts where it had
 occurred by one moment and the ledger knew it by another. The subtle part is order:
@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final, NamedTuple
+from uuid import UUID
 
 from ledger.domain.consent import (
     NO_FACTS,
@@ -23,7 +24,12 @@ from ledger.domain.consent import (
     status_for,
     with_fact,
 )
-from ledger.domain.events import ConsentChanged, ConsentLapsed, SubjectErased
+from ledger.domain.events import (
+    ConsentChanged,
+    ConsentLapsed,
+    MessageEvent,
+    SubjectErased,
+)
 from ledger.domain.ids import (
     EVERY_SENDER,
     NO_SENDER,
@@ -176,7 +182,7 @@ async def tell(
 ) -> Story:
     """The story of ``given``, a number, as far as ``moment``.
 
-    With ``sender``, what was said to that one or to every sender alone.
+    With ``sender``, what was said to that one or to every sender alone, and its texts.
 
     Raises:
         NotFound: the number was never seen, up to now.
@@ -188,7 +194,7 @@ async def tell(
     generations = await generations_of(store, keyring, number, position)
     if not generations:
         raise NotFound("this number was never seen")
-    everything = sorted(event for one in generations for event in one.events)
+    everything = sorted(event for one in generations for event in one.everything)
     counted = [recorded for recorded in everything if moment.has(recorded)]
     told, standing = await _told(keyring, counted, sender)
     shown = [sender] if sender else sorted(standing.facts.keys() - {NO_SENDER})
@@ -210,10 +216,13 @@ async def _told(
     told = []
     standing = Standing()
     records = await event_records(keyring, events)
+    others = _texts_of_others(events, sender) if sender else frozenset()
     for recorded, record in zip(events, records, strict=True):
         before, standing = standing, standing.after(recorded)
         event = recorded.event
         change = None
+        if event.stream_id in others:
+            continue
         if isinstance(event, ConsentChanged):
             if sender and event.sender not in {sender, EVERY_SENDER}:
                 continue
@@ -224,6 +233,18 @@ async def _told(
         overall = Change(before.overall().status, standing.overall().status)
         told.append(Told(record, change, overall))
     return told, standing
+
+
+def _texts_of_others(
+    events: Iterable[RecordedEvent], sender: Sender
+) -> frozenset[UUID]:
+    """The texts that were to or from other senders, as far as it is known."""
+    whose: dict[UUID, Sender | None] = {}
+    for _, event in events:
+        if isinstance(event, MessageEvent):
+            its = getattr(event, "sender", None)
+            whose[event.stream_id] = whose.get(event.stream_id) or its
+    return frozenset(text for text, its in whose.items() if its != sender)
 
 
 def as_json(story: Story) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from ledger.domain.consent import (
     deciding,
     overall_deciding,
 )
-from ledger.domain.events import ConsentChanged
+from ledger.domain.events import ConsentChanged, ConsentLapsed
 from ledger.domain.ids import (
     NO_SENDER,
     Answer,
@@ -67,8 +67,11 @@ async def export_subject(
     }
 
 
-def _changes(recorded: Sequence[RecordedEvent]) -> list[ConsentChanged]:
-    return [event for _, event in recorded if isinstance(event, ConsentChanged)]
+def _changes(
+    recorded: Sequence[RecordedEvent],
+) -> list[ConsentChanged | ConsentLapsed]:
+    kinds = ConsentChanged | ConsentLapsed
+    return [event for _, event in recorded if isinstance(event, kinds)]
 
 
 def _now(subject: Subject) -> tuple[Answer, datetime | None]:

@@ -22,13 +22,14 @@ Line = tuple[str, bool]
 def lines_of(story: Story) -> Iterator[Line]:
     """The story: every event, then what held at its end."""
     yield f"{_plain(story.phone_number)}: {_count(story)}", True
-    subject = None
+    subjects: set[str] = set()
     for told in story.events:
         yield "", False
-        if subject not in {None, told.record["subjectId"]}:
+        # What became of a text may be known only after its person was erased.
+        if subjects and told.record["subjectId"] not in subjects:
             yield "After an erasure the same number is a new subject.", False
             yield "", False
-        subject = told.record["subjectId"]
+        subjects.add(told.record["subjectId"])
         yield f"Position {told.record['position']}: {_what(told.record)}", True
         for label, text in _facts_of(told):
             yield from ((line, False) for line in _labelled(label, text))
@@ -53,11 +54,22 @@ _WHAT: Final = {
 }
 
 
+_TEXT: Final = {
+    "MessageReceived": "a text from the person, to {ours}",
+    "MessageRequested": "a text to the person is to be sent, from {ours}",
+    "MessageSent": "a text to the person, from {ours}: {status}",
+    "MessageStatusChanged": "what became of a text: {status}",
+}
+
+
 def _what(record: Mapping[str, Any]) -> str:
     if record["kind"] == "ConsentChanged":
         sender = "every sender" if record["sender"] == "*" else _plain(record["sender"])
         return f"{record['status']}, for {sender}"
     kind: str = record["kind"]
+    if kind in _TEXT:
+        ours = _plain(record.get("address") or record.get("sender"))
+        return _TEXT[kind].format(ours=ours, status=_plain(record.get("status")))
     return _WHAT.get(kind, kind)
 
 
@@ -74,7 +86,10 @@ def _facts_of(told: Told) -> Iterator[tuple[str, str]]:
         yield "reason", _plain(record["reason"])
     if record["kind"] == "SubjectErased":
         yield "stays", f"{record['status']}; the key {record['keyId']} was destroyed"
-    yield "changed", _changed(told)
+    if record["kind"] in _TEXT:
+        yield from _of_text(record)
+    else:
+        yield "changed", _changed(told)
     yield "known by", _known_by(record)
 
 
@@ -89,6 +104,24 @@ def _said(record: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if evidence and not record["source"].startswith(_TWILIO):
         for name, value in evidence.items():
             yield "evidence", f"{_plain(name)}: {_plain(value)}"
+
+
+def _of_text(record: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    yield "text", record["messageId"]
+    evidence = record["evidence"] or {}
+    if "evidence" in record["destroyed"]:
+        yield "said", "destroyed"
+    elif (body := evidence.get("Body", evidence.get("body"))) is not None:
+        yield "said", f'"{_plain(body)}"'
+    elif record.get("consentVersion") is not None:
+        yield "said", "as in the event before"
+    if send_at := record.get("sendAt"):
+        yield "to be sent at", _time(send_at)
+    if "consentStatus" in record:
+        status = f"{record['consentStatus']}, for {_plain(record['sender'])}"
+        yield "status", status
+    if record.get("errorCode") is not None:
+        yield "error", str(record["errorCode"])
 
 
 def _changed(told: Told) -> str:
@@ -106,7 +139,7 @@ def _arrow(change: Change) -> str:
 
 def _known_by(record: Mapping[str, Any]) -> str:
     parts = [record.get("source"), _plain(record["actor"])]
-    sid = (record.get("evidence") or {}).get("MessageSid")
+    sid = record.get("sid") or (record.get("evidence") or {}).get("MessageSid")
     parts.append(f"MessageSid {_plain(sid)}" if sid else None)
     return ", ".join(part for part in parts if part)
 
