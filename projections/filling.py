@@ -121,9 +121,7 @@ async def _ended(shares: Sequence[asyncio.Future[None]], progress: Progress) -> 
             try:
                 share.result()
             except BrokenProcessPool:
-                raise StoreUnavailable(
-                    "a process that fills was killed; run it again, and it goes on"
-                ) from None
+                raise StoreUnavailable("a process that fills was killed") from None
         await progress()
 
 

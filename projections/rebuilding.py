@@ -7,12 +7,12 @@ does not keep another from it.
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, contextmanager
 from typing import Final, NamedTuple
 
 from ledger.domain.ids import Position
-from ledger.errors import PositionMissing, RebuildBlocked
+from ledger.errors import PositionMissing, RebuildBlocked, StoreUnavailable
 from ledger.store.database import Connection, translated
 from ledger.store.scan import missing_positions, position_ranges
 from ledger.store.statements import statement
@@ -58,6 +58,7 @@ async def rebuild(names: Sequence[str], work: Work) -> list[Switched]:
         StoreUnavailable: the database cannot be used now; what is done stays.
     """
     async with AsyncExitStack() as stack:
+        stack.enter_context(_resumable())
         connections = {
             name: await stack.enter_async_context(alone(work.dsn, name))
             for name in names
@@ -70,6 +71,14 @@ async def rebuild(names: Sequence[str], work: Work) -> list[Switched]:
         }
         await _fill(targets, work)
         return await _finish_all(targets, work)
+
+
+@contextmanager
+def _resumable() -> Iterator[None]:
+    try:
+        yield
+    except StoreUnavailable as error:
+        raise StoreUnavailable(f"{error}; run it again, and it goes on") from error
 
 
 async def _fill(targets: Mapping[Target, Connection], work: Work) -> None:

@@ -196,6 +196,39 @@ async def test_each_phase_can_be_the_last_one_before_a_kill(
     assert (await rows_of(connection))["rebuilds"] == []
 
 
+@pytest.mark.usefixtures("people", "here")
+async def test_a_database_that_dies_while_indexes_are_made_is_gone_on_with(
+    dsn: str, means: Means, connection: Connection
+) -> None:
+    """It says that the database is away; the same command does what is left."""
+    dying = (
+        "SELECT count(pg_terminate_backend(pid)) > 0 FROM pg_stat_activity "
+        "WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    )
+    async with Steps(dsn, means) as steps:
+        await steps.fill()
+    async with connection.transaction():
+        # Whoever makes an index waits for whoever writes.
+        await connection.execute("LOCK TABLE phone_numbers_v2 IN ROW EXCLUSIVE MODE")
+        going_on = rebuild(["phone_numbers"], work_of(dsn, means, Seen()))
+        indexing = asyncio.create_task(going_on)
+        # Not by that transaction, which sees what others wait for as it was at first.
+        await eventually(lambda: means.pool.fetchval(dying))
+        with pytest.raises(StoreUnavailable, match="run it again, and it goes on"):
+            await indexing
+    async with Steps(dsn, means) as steps:
+        assert (steps.target.live.version, steps.target.phase) == (2, "indexing")
+    seen = Seen()
+    [done] = await rebuild(["phone_numbers"], work_of(dsn, means, seen))
+    assert done.target.live.version == 2
+    assert [phase for _, phase in seen.begun] == [
+        "indexing",
+        "catching up",
+        "comparing",
+    ]
+    assert (await checked(means)).differences == {}
+
+
 class Faults:
     """Has the so-manieth statement of this process fail, done or not."""
 
