@@ -29,10 +29,13 @@ check: $(READY) ## format, lint, types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
+# One worker more than the two cores of a small machine: the tests of real processes,
+# which one of them runs, wait most of the time. Hundreds of processes are started, and
+# where no bytecode is kept each would compile everything anew.
 .PHONY: test
+test: export PYTHONDONTWRITEBYTECODE :=
 test: check ## the checks, then every test
-	$(BIN)/python -m pytest tests/e2e
-	$(BIN)/python -m pytest --numprocesses 2 --ignore tests/e2e tests
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadgroup
 
 .PHONY: bench
 bench: $(READY) ## measure, as ratios in one run (needs wrk)

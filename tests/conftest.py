@@ -29,6 +29,7 @@ from builders import (
     MASTERS,
     PUBLIC_URL,
 )
+from folders import quick_folder
 from twilio_api.documents import Account
 from twilio_api.standin import StandIn
 
@@ -45,7 +46,14 @@ from ledger.store.subscription import Doorbell
 from projections.app import PROJECTIONS, migrate_all
 from projections.worker import Means, Worker
 
-TEMPLATE: Final = "ledger_template"
+# A test's database is thrown away: what survives a power cut is not tested here.
+SERVER_SETTINGS: Final = {
+    **SHIPPED_SETTINGS,
+    "fsync": "off",
+    "max_connections": "200",
+    "max_wal_size": "256MB",
+}
+END_TO_END: Final = Path(__file__).with_name("e2e")
 _numbers = itertools.count(1)
 
 # A machine that is busy with other tests is slow, and that is no failure.
@@ -59,6 +67,16 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 Client = TestClient[web.Request, web.Application]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Real processes wait most of the time: one worker has them, one after the other.
+
+    It begins with them, since a group is larger than a test; the others overtake it.
+    """
+    for item in items:
+        if END_TO_END in item.path.parents:
+            item.add_marker(pytest.mark.xdist_group("e2e"))
+
+
 @pytest.fixture(scope="session")
 def server_url() -> Iterator[str]:
     """A PostgreSQL server that lives as long as the test run."""
@@ -66,40 +84,58 @@ def server_url() -> Iterator[str]:
     if given:
         yield given
         return
-    # A test's database is thrown away: what survives a power cut is not tested here.
-    settings = {**SHIPPED_SETTINGS, "fsync": "off", "max_connections": "200"}
     # Not in pytest's folder, which every other run of pytest closes to all but its user
     # when it starts, and so to the account that the server runs as for root.
-    with tempfile.TemporaryDirectory(prefix="ledger-tests-") as folder:
-        server = EmbeddedPostgres(Path(folder), settings=settings)
+    with tempfile.TemporaryDirectory(
+        prefix="ledger-tests-", dir=quick_folder()
+    ) as folder:
+        server = EmbeddedPostgres(Path(folder), settings=SERVER_SETTINGS)
         yield server.start()
         server.stop()
 
 
+Administer = Callable[[str], None]
+
+
 @pytest.fixture(scope="session")
-def template(server_url: str) -> str:
+def administer(server_url: str) -> Iterator[Administer]:
+    """Runs a statement as the server's administrator, on one connection for all."""
+    # With a loop of its own, which no test's loop meets: only one of them runs.
+    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+        url = at_database(server_url, "postgres")
+        connection: Connection = runner.run(asyncpg.connect(url))
+
+        def run(statement: str) -> None:
+            runner.run(connection.execute(statement))
+
+        yield run
+        runner.run(connection.close())
+
+
+@pytest.fixture(scope="session")
+def template(server_url: str, administer: Administer) -> Iterator[str]:
     """The name of a database with every table and no event."""
 
-    async def make() -> None:
-        await _admin(server_url, f"DROP DATABASE IF EXISTS {TEMPLATE} WITH (FORCE)")
-        await _admin(server_url, f"CREATE DATABASE {TEMPLATE} TEMPLATE template0")
-        connection = await asyncpg.connect(at_database(server_url, TEMPLATE))
+    async def migrate() -> None:
+        connection = await asyncpg.connect(at_database(server_url, name))
         await migrate_all(connection)
         await connection.close()
 
-    asyncio.run(make())
-    return TEMPLATE
+    name = f"ledger_template_{os.getpid()}"
+    administer(f"CREATE DATABASE {name} TEMPLATE template0")
+    asyncio.run(migrate())
+    yield name
+    administer(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture
-async def dsn(server_url: str, template: str) -> AsyncIterator[str]:
+def dsn(server_url: str, template: str, administer: Administer) -> Iterator[str]:
     """A database of this test's own, migrated and empty."""
     name = f"ledger_test_{os.getpid()}_{next(_numbers)}"
-    # Without fsync a copy of the files is eight times faster than a copy in the log.
-    create = f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy"
-    await _admin(server_url, create)
+    # Without fsync a copy of the files is ten times faster than a copy in the log.
+    administer(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
     yield at_database(server_url, name)
-    await _admin(server_url, f"DROP DATABASE {name} WITH (FORCE)")
+    administer(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture
@@ -275,11 +311,3 @@ def at_database(server_url: str, name: str) -> str:
     # urlunsplit drops the empty host of a socket's URL.
     url = urlunsplit((parts.scheme, parts.netloc, f"/{name}", parts.query, ""))
     return url if parts.netloc else url.replace(":/", ":///", 1)
-
-
-async def _admin(server_url: str, statement: str) -> None:
-    connection = await asyncpg.connect(at_database(server_url, "postgres"))
-    try:
-        await connection.execute(statement)
-    finally:
-        await connection.close()

@@ -33,6 +33,7 @@ from builders import (
     signed,
     text_form,
 )
+from folders import quick_folder
 
 from ledger.store.embedded import running_dsn
 
@@ -249,7 +250,7 @@ class Load:
 @contextmanager
 def new_folder() -> Iterator[Path]:
     """A folder whose path is short enough for a socket; no server outlives it."""
-    folder = Path(tempfile.mkdtemp(prefix="ledger-e2e-", dir="/tmp"))
+    folder = Path(tempfile.mkdtemp(prefix="ledger-e2e-", dir=quick_folder()))
     try:
         yield folder
     finally:

@@ -59,6 +59,13 @@ def imported(environment: Environment, *arguments: str, code: int = 0) -> Any:
     return json.loads(done.stdout)
 
 
+async def is_alone(connection: Connection) -> bool:
+    """Whether the database has no other connection."""
+    count = """SELECT count(*) FROM pg_stat_activity
+        WHERE datname = current_database() AND pid != pg_backend_pid()"""
+    return bool(await connection.fetchval(count) == 0)
+
+
 @pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGINT])
 async def test_an_import_that_is_ended_is_completed_by_the_next(
     environment: Environment, connection: Connection, crowd: str, signum: signal.Signals
@@ -75,6 +82,8 @@ async def test_an_import_that_is_ended_is_completed_by_the_next(
     first.send_signal(signum)
     code = await asyncio.to_thread(first.wait, SECONDS_MAX)
     assert code == (-signal.SIGKILL if signum == signal.SIGKILL else 130)
+    # What a killed one had sent is still committed.
+    await eventually(lambda: is_alone(connection))
     before = await connection.fetchval("SELECT count(*) FROM ledger_events")
     assert 0 < before < ROWS
     again = imported(environment, *arguments[1:])

@@ -9,7 +9,7 @@ import pytest
 from aiohttp.test_utils import TestServer
 from api_steps import record, text
 from builders import NUMBER
-from conftest import Client
+from conftest import Client, settings_for
 from notice_receivers import OTHER_SECRET, SECRET, receiving
 from redcap import TOKEN, RedCap, redcap
 from tidy.repository import blocks, page
@@ -18,6 +18,7 @@ from ledger.domain.ids import PhoneNumber
 from ledger.errors import NoticeUndelivered
 from ledger.notifying.follower import Follower
 from ledger.notifying.url import UrlChannel
+from ledger.settings import Settings
 from ledger.store.database import Pool
 from ledger.store.keyring import Keyring
 from ledger.store.postgres import PostgresEventStore
@@ -27,6 +28,12 @@ OTHER: Final = PhoneNumber("+442071838750")
 FIELD: Final = "sms_opt_out"
 
 Start = Callable[..., Awaitable[Follower]]
+
+
+@pytest.fixture
+def settings(dsn: str) -> Settings:
+    """No projector runs: what waits for one waits in vain."""
+    return settings_for(dsn, LEDGER_WAIT_SECONDS_MAX="0.05")
 
 
 @pytest.fixture
