@@ -19,7 +19,7 @@ from ledger.settings import Settings
 from ledger.store.database import Connection, Pool, connect, open_pool
 from ledger.store.event_store import Appended, Duplicate, FromTheFuture
 from ledger.store.keyring import Keyring
-from ledger.store.postgres import PostgresEventStore
+from ledger.store.postgres import PostgresEventStore, _columns
 from ledger.store.statements import statement
 
 APPEND = statement("ledger.store", "append_events")
@@ -158,12 +158,7 @@ async def read_while_the_first_append_is_slow(
 
 def one_entry() -> list[object]:
     """What the append's statement takes for one entry."""
-    given = entry(somebody())
-    [event] = given.events
-    data_key, master_key = given.data_key or (None, "")
-    person = [[given.subject_id], [None], [data_key], [True]]
-    columns = [[given.key], *([value] for value in event), *person]
-    return [*columns, master_key, None, None, b"", b""]
+    return [*_columns([entry(somebody())])]
 
 
 async def test_a_reader_that_polls_misses_nothing(dsn: str) -> None:
