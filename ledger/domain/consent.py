@@ -214,19 +214,20 @@ def decide(subject: Subject, signal: Signal) -> list[Proposal]:
         return []
     if _is_of_erased_past(subject, signal):
         return []
+    # By place, as everything that is made for each text: names take as long again.
     return [
         Proposal(
-            subject_id=subject.id,
-            version=Version(subject.version + 1),
-            status=signal.status,
-            previous_status=before,
-            sender=signal.sender,
-            occurred_at=signal.occurred_at,
-            source=signal.source,
-            matched_by=signal.matched_by,
-            actor=signal.actor,
-            phone_number=signal.phone_number,
-            evidence=signal.evidence,
+            subject.id,
+            Version(subject.version + 1),
+            signal.status,
+            before,
+            signal.sender,
+            signal.occurred_at,
+            signal.source,
+            signal.matched_by,
+            signal.actor,
+            signal.phone_number,
+            signal.evidence,
         )
     ]
 

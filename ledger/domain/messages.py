@@ -274,11 +274,11 @@ def decide_text(
     """What to append of an inbound text, behind what it says of consent."""
     consent = next(iter(consents), None)
     return MessageProposal(
-        kind=MessageReceived,
-        message_id=message.id,
-        version=Version(message.version + 1),
-        counterparty=subject.id,
-        occurred_at=text.occurred_at,
+        MessageReceived,
+        message.id,
+        Version(message.version + 1),
+        subject.id,
+        text.occurred_at,
         fields={
             "sender": text.sender,
             "address": text.address,

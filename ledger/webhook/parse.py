@@ -92,29 +92,31 @@ def parse_text(parameters: Parameters, vocabulary: Vocabulary) -> Text:
     to = _address(fields, "To")
     sender = _named(_address(fields, "MessagingServiceSid") or to, address)
     evidence = evidence_of(parameters, fields, address)
+    key = f"twilio:{name}"
     signal = None
+    # By place: one of each is made for each text, and names take as long again.
     if meaning.meaning in ("out", "in") and meaning.matched_by is not None:
         signal = Signal(
-            key=f"twilio:{name}",
-            phone_number=phone_number,
-            sender=_addressed(Sender(sender), meaning),
-            status=meaning.meaning,
-            occurred_at=None,
-            source="twilio.inbound",
-            matched_by=meaning.matched_by,
-            actor="subject",
-            evidence=evidence,
-            undoes_out=not _is_yes_to_toll_free(fields, meaning),
+            key,
+            phone_number,
+            _addressed(Sender(sender), meaning),
+            meaning.meaning,
+            None,
+            "twilio.inbound",
+            meaning.matched_by,
+            "subject",
+            evidence,
+            not _is_yes_to_toll_free(fields, meaning),
         )
     return Text(
-        key=f"twilio:{name}",
-        name=name,
-        phone_number=phone_number,
-        sender=Sender(sender) if sender else None,
-        address=_named(to, address) or None,
-        sid=message_sid,
-        evidence=evidence,
-        signal=signal,
+        key,
+        name,
+        phone_number,
+        Sender(sender) if sender else None,
+        _named(to, address) or None,
+        message_sid,
+        evidence,
+        signal,
     )
 
 
