@@ -26,6 +26,8 @@ from ledger.everyday import EVERYDAY, Answer, Everyday, Plain, Route, read
 _SWEEPS: Final = 15
 """How often idle connections are looked for in the time that they may be idle."""
 _EARLY_BYTES_MAX: Final = 65_536
+_ARRIVING_SECONDS_MAX: Final = 2.0
+"""How long the end waits for the rest of a request that has begun to come."""
 _STATUS_LINES: Final = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode()
     for status in HTTPStatus
@@ -163,7 +165,8 @@ class Connections:
         self._sweeper.cancel()
         self._emptied = asyncio.Event()
         for connection in list(self._open):
-            connection.close_if_idle()
+            connection.close_if_silent()
+        late = self._loop.call_later(_ARRIVING_SECONDS_MAX, self._close_unfinished)
         if self._open:
             try:
                 async with asyncio.timeout(seconds_max):
@@ -171,6 +174,7 @@ class Connections:
             except TimeoutError:
                 for connection in list(self._open):
                     connection.abort()
+        late.cancel()
 
     def _sweep(self) -> None:
         """Close what has long been idle: one timer for all, and none a request."""
@@ -178,6 +182,10 @@ class Connections:
         for connection in list(self._open):
             connection.close_if_idle(since=before)
         self._sweeper = self._next_sweep()
+
+    def _close_unfinished(self) -> None:
+        for connection in list(self._open):
+            connection.close_if_idle()
 
     def _next_sweep(self) -> asyncio.TimerHandle:
         return self._loop.call_later(self._idle_seconds_max / _SWEEPS, self._sweep)
@@ -232,17 +240,19 @@ class Connection(asyncio.Protocol):
         self._is_full = True
 
     def resume_writing(self) -> None:
-        """It reads again."""
+        """It reads again; it may have been told to while a request is in work."""
         self._is_full = False
-        self._go_on()
+        if self._route is None:
+            self._go_on()
 
     def data_received(self, data: bytes) -> None:
         """Some bytes: most often a request, and nothing but it."""
-        if self._received:
-            self._received = bytearray(self._received)
+        if not self._received:
+            self._received = data
+        elif isinstance(self._received, bytearray):
             self._received += data
         else:
-            self._received = data
+            self._received = bytearray(self._received + data)
         if self._route is None and not self._is_full:
             self._go_on()
         elif len(self._received) > _EARLY_BYTES_MAX and self._transport is not None:
@@ -283,6 +293,11 @@ class Connection(asyncio.Protocol):
         lines = (f"{n}: {v}\r\n" for n, v in response.headers.items())
         body = response.body if isinstance(response.body, bytes) else b""
         self.answer(Answer(response.status, "".join(lines).encode(), body))
+
+    def close_if_silent(self) -> None:
+        """Close it, unless it waits for an answer, or has begun to ask."""
+        if not self._received:
+            self.close_if_idle()
 
     def close_if_idle(self, *, since: float | None = None) -> None:
         """Close it, unless it waits for an answer, or not for so long."""

@@ -15,6 +15,7 @@ from builders import ADMIN_KEY, NUMBER, PATH, signed, text_form
 from conftest import CatchUp, eventually, settings_for
 from multidict import CIMultiDict
 
+from ledger import connections
 from ledger.app import make_app
 from ledger.connections import Connection, Connections, Runner
 from ledger.settings import Settings
@@ -329,6 +330,26 @@ async def test_a_client_that_does_not_read_is_answered_no_more_until_it_does(
         assert (await client.answer()).status == 200
 
 
+async def test_a_client_that_reads_again_has_no_two_texts_in_work(
+    served: Served, connection: Database
+) -> None:
+    """A full buffer may be told of, and be over, while one is in work."""
+    async with served.connect() as client:
+        async with held(connection):
+            await client.send(text())
+            await in_work(served)
+            ours = only(served)
+            await client.send(text("START"))
+            await eventually(lambda: is_true(bool(ours._received)))  # noqa: SLF001
+            ours.pause_writing()
+            ours.resume_writing()
+            assert served.connections.requests_count == 1
+            await connection.execute("ROLLBACK")
+        for _ in range(2):
+            assert (await client.answer()).status == 200
+    assert await count_events(connection) == 2
+
+
 async def test_what_was_taken_is_answered_before_the_end(
     served: Served, connection: Database
 ) -> None:
@@ -345,6 +366,35 @@ async def test_what_was_taken_is_answered_before_the_end(
         assert await client.is_closed()
         await stopping
     assert await count_events(connection) == 1
+
+
+async def test_a_text_that_has_begun_to_come_is_recorded_before_the_end(
+    served: Served, connection: Database
+) -> None:
+    """Its body is on the way when the process is told to stop."""
+    async with served.connect() as client, served.connect() as idle:
+        await client.send(text()[:-5])
+        await eventually(lambda: is_true(any_received(served)))
+        stopping = asyncio.create_task(served.runner.cleanup())
+        assert await idle.is_closed()
+        await client.send(text()[-5:])
+        answer = await client.answer()
+        assert (answer.status, answer.headers["Connection"]) == (200, "close")
+        await stopping
+    assert await count_events(connection) == 1
+
+
+async def test_the_end_does_not_wait_long_for_what_never_comes_whole(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that has sent half of a request holds nobody up."""
+    monkeypatch.setattr(connections, "_ARRIVING_SECONDS_MAX", 0.05)
+    async with served.connect() as client:
+        await client.send(text()[:-1])
+        await eventually(lambda: is_true(any_received(served)))
+        async with asyncio.timeout(4):  # less than it waits for an answer
+            await served.runner.cleanup()
+        assert await client.is_closed()
 
 
 async def test_a_text_counts_though_nobody_waits_for_its_answer(
@@ -397,6 +447,11 @@ def only(served: Served) -> Connection:
     """The one connection that is ours."""
     [found] = served.connections._open  # noqa: SLF001
     return found
+
+
+def any_received(served: Served) -> bool:
+    """Whether a request has begun to come, and none is in work."""
+    return any(each._received for each in served.connections._open)  # noqa: SLF001
 
 
 async def in_work(served: Served) -> None:
