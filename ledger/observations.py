@@ -243,13 +243,17 @@ async def observing_queue(waiting: Callable[[], int]) -> AsyncIterator[None]:
 
 
 def count_gathered() -> None:
-    """Count what waits; whoever ends the event loop calls it last."""
-    for labels, seconds in _requests.items():
-        _histogram(*labels).observe_all(seconds)
-    for count, many in _counts.items():
-        count(many)
+    """Count what waits; whoever ends the event loop calls it last.
+
+    What cannot be counted, where the disk is full, is not kept: it would grow for ever.
+    """
+    requests, counts = _requests.copy(), _counts.copy()
     _requests.clear()
     _counts.clear()
+    for labels, seconds in requests.items():
+        _histogram(*labels).observe_all(seconds)
+    for count, many in counts.items():
+        count(many)
 
 
 def metrics() -> bytes:

@@ -1,6 +1,7 @@
 """Counting: gathered for a moment, and never lost by who ends in order."""
 
 import asyncio
+import errno
 import subprocess
 import sys
 import time
@@ -9,6 +10,7 @@ import pytest
 from builders import signal
 from prometheus_client import REGISTRY
 
+from ledger import observations
 from ledger.command_handler import Receipt
 from ledger.domain.ids import Position
 from ledger.observations import (
@@ -50,6 +52,26 @@ async def test_who_asks_for_the_metrics_sees_what_was_just_gathered() -> None:
     observe_request("/asked", "GET", 200, time.perf_counter())
     assert b'ledger_request_seconds_count{method="GET",route="/asked"' in metrics()
     assert answered("/asked") == 1
+
+
+async def test_what_cannot_be_counted_does_not_end_the_counting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The files that hold the counts have no room: what comes after is counted."""
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "no room")
+
+    observe_request("/no-room", "GET", 200, time.perf_counter())
+    with monkeypatch.context() as patched:
+        patched.setattr(observations.Histogram, "observe_all", fail)
+        with pytest.raises(OSError, match="no room"):
+            count_gathered()
+    observe_request("/no-room", "GET", 200, time.perf_counter())
+    over = asyncio.Event()
+    asyncio.get_running_loop().call_later(GATHERING_SECONDS, over.set)
+    await over.wait()
+    assert answered("/no-room") == 1
 
 
 async def test_nothing_is_counted_twice() -> None:
