@@ -6,6 +6,7 @@ Here a connection that has just done a statement is kept for the next one. Never
 one between two statements at once, and never keeps one that has failed.
 """
 
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -88,4 +89,7 @@ class Pool:
 
     async def _give_back(self) -> None:
         while self._kept:
-            await self._raw.release(self._kept.pop())
+            # To one that the server has closed this very moment there is no goodbye; it
+            # is gone all the same, and others are opened in its place.
+            with suppress(asyncpg.PostgresError, asyncpg.InternalClientError, OSError):
+                await self._raw.release(self._kept.pop())

@@ -22,7 +22,7 @@ from wire import Moment, Wire
 from ledger.command_handler import CommandHandler, Receipt
 from ledger.domain.ids import PhoneNumber, Position, SubjectId
 from ledger.errors import StoreUnavailable
-from ledger.store.database import Connection, Pool, open_pool
+from ledger.store.database import Connection, Pool, open_pool, translated
 from ledger.store.event_store import Appended, Duplicate
 from ledger.store.keyring import Keyring
 from ledger.store.postgres import PostgresEventStore
@@ -32,6 +32,10 @@ NAMES: Final = ("key", *(f"key {n}" for n in range(200)))
 WAITING: Final = (
     "FROM pg_stat_activity WHERE datname = current_database() "
     "AND wait_event_type = 'Lock'"
+)
+TERMINATE: Final = (
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE "
+    "datname = current_database() AND pid <> pg_backend_pid()"
 )
 
 
@@ -334,12 +338,8 @@ async def test_a_connection_that_is_terminated_while_idle_is_an_outage(
     store: PostgresEventStore, connection: Connection
 ) -> None:
     """Whatever asyncpg says of it, it is never taken for a fault of ours."""
-    terminate = (
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE "
-        "datname = current_database() AND pid <> pg_backend_pid()"
-    )
     for _ in range(50):
-        terminating = asyncio.create_task(connection.execute(terminate))
+        terminating = asyncio.create_task(connection.execute(TERMINATE))
         while not terminating.done():
             with suppress(StoreUnavailable):
                 await store.last_position()
@@ -382,3 +382,18 @@ async def test_nothing_acknowledged_is_lost_on_a_bad_wire(
 async def has_at_most(count: int, waiting: set[str]) -> bool:
     """Whether so few are left."""
     return len(waiting) <= count
+
+
+async def test_connections_that_are_terminated_meanwhile_can_be_expired(
+    pool: Pool, connection: Connection
+) -> None:
+    """What gives up its connections gets others, whatever has become of those."""
+    for _ in range(50):
+        await asyncio.gather(*(pool.fetchval("SELECT 1") for _ in range(5)))
+        terminating = asyncio.create_task(connection.execute(TERMINATE))
+        while not terminating.done():
+            await pool.expire_connections()
+            with suppress(StoreUnavailable), translated():
+                await pool.fetchval("SELECT 1")
+    await pool.expire_connections()
+    assert await pool.fetchval("SELECT 1") == 1
