@@ -211,7 +211,11 @@ class Worker:
                 # Who is at work is not notified: what came meanwhile is read.
                 continue
             await self._say_running()
-            if await self._store.await_events() == position:
+            last = await self._store.await_events()
+            if last < position:
+                # A failover to an older copy: the checkpoint is older as well.
+                raise StoreUnavailable(f"position {position} is lost: {last} is last")
+            if last == position:
                 await self._means.doorbell.wait_after(rung)
 
     async def _catch_up(

@@ -384,6 +384,28 @@ async def is_deaf(bell: Doorbell) -> bool:
     return not bell.listening.is_set()
 
 
+async def test_a_worker_goes_on_from_where_the_database_was_set_back_to(
+    bench: NewBench, pool: Pool, connection: Connection
+) -> None:
+    """As with a standby that had not received the newest events."""
+    await append(pool, 6)
+    worker = bench(PhoneNumbers())
+    await eventually(partial(worker.has_reached, 6))
+    await connection.execute(
+        """
+        SET session_replication_role = replica;
+        BEGIN;
+        DELETE FROM ledger_events WHERE notification_id > 3;
+        DELETE FROM signal_keys WHERE position > 3;
+        UPDATE ledger_position SET position = 3;
+        UPDATE projections SET position = 3;
+        COMMIT
+        """
+    )
+    await append(pool, 2)
+    await eventually(partial(worker.has_reached, 5))
+
+
 async def test_an_idle_worker_says_that_it_runs(
     bench: NewBench, connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
