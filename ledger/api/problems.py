@@ -1,7 +1,8 @@
 """Errors as problem documents (RFC 9457), each with a stable code.
 
 The one place where an error gets an HTTP status. Never shows an internal message of an
-error that nobody raised on purpose: that is logged under the request's id.
+error that nobody raised on purpose, nor what the database and the network say, which is
+where they are: that is logged under the request's id.
 """
 
 import itertools
@@ -101,6 +102,9 @@ def request_id_of(given: str | None) -> str:
 
 def explain(error: Exception, request_id: str) -> web.Response:
     """What whoever asked is told of an error."""
+    if isinstance(error, errors.StoreUnavailable):
+        extra = {"request_id": request_id, "error": str(error)}
+        log.info("store_unavailable", extra=extra)
     if isinstance(error, errors.LedgerError):
         return _of_error(error)
     if isinstance(error, web.HTTPException):
@@ -160,14 +164,20 @@ def document_of(error: errors.LedgerError) -> bytes:
         title=error.title(),
         status=status_of(type(error)),
         code=error.code,
-        detail=str(error) or None,
+        detail=_detail(error),
     )
     return to_json(document, exclude_none=True)
 
 
+def _detail(error: errors.LedgerError) -> str | None:
+    """What it says, if that is ours."""
+    is_ours = not isinstance(error, errors.StoreUnavailable) or error.__cause__ is None
+    return str(error) or None if is_ours else None
+
+
 def _of_error(error: errors.LedgerError) -> web.Response:
     status = status_of(type(error))
-    response = problem(status, error.code, error.title(), str(error))
+    response = problem(status, error.code, error.title(), _detail(error))
     if isinstance(error, errors.TryAgain | errors.UnknownEvent):
         response.headers["Retry-After"] = str(error.retry_after_seconds)
     if isinstance(error, errors.Unauthenticated):

@@ -423,6 +423,20 @@ async def test_what_cannot_be_durable_is_503_here_too() -> None:
         assert int(answer.headers["Retry-After"]) >= 1
 
 
+async def test_nobody_is_told_where_the_database_is() -> None:
+    """Not who has a key to be looked up, whoever it is, and not Twilio."""
+    nowhere = settings_for(
+        "postgresql://127.0.0.1:1/nowhere", LEDGER_APPEND_TIMEOUT_SECONDS="0.1"
+    )
+    asked = question("%2B14155550100", key="unknown")
+    async with serving(nowhere) as served, served.connect() as client:
+        for request in (text(), asked(), asked(TWICE)):
+            await client.send(request)
+            answer = await client.answer()
+            assert answer.status == 503
+            assert b"127.0.0.1" not in answer.body
+
+
 async def test_an_idle_connection_is_closed_in_time(settings: Settings) -> None:
     """One on which nothing came, and one whose request never becomes whole."""
     async with (
