@@ -200,12 +200,14 @@ class Batcher(Generic[Item, Result]):
     def _put_back(
         self, batch: list[_Waiting[Item, Result]], error: StoreUnavailable
     ) -> None:
-        self._queue.extendleft(reversed(batch))
         now = asyncio.get_running_loop().time()
-        for waiting in self._queue:
+        still = [w for w in (*batch, *self._queue) if not w.promise.done()]
+        # Out of the queue before it is told: a promise need not know that it was told,
+        # and whoever is told may put the next item in at once.
+        self._queue = deque(w for w in still if w.deadline > now)
+        for waiting in still:
             if waiting.deadline <= now:
                 _settle(waiting, error)
-        self._queue = deque(w for w in self._queue if not w.promise.done())
 
 
 def _settle(waiting: _Waiting[Item, Result], result: Result | Exception) -> None:

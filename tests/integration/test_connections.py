@@ -437,6 +437,24 @@ async def test_nobody_is_told_where_the_database_is() -> None:
             assert b"127.0.0.1" not in answer.body
 
 
+async def test_what_was_answered_503_is_not_answered_again(
+    settings: Settings, connection: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Else the next text of a connection would get the answer of the one before."""
+    hasty = settings.model_copy(
+        update={"append_timeout_seconds": 0.1, "statement_timeout_seconds": 0.2}
+    )
+    async with serving(hasty) as served, served.connect() as client:
+        async with held(connection):
+            for _ in range(2):
+                await client.send(text())
+                assert (await client.answer()).status == 503
+            await connection.execute("ROLLBACK")
+        await client.send(text())
+        assert (await client.answer()).status == 200
+    assert "settling_failed" not in caplog.messages
+
+
 async def test_an_idle_connection_is_closed_in_time(settings: Settings) -> None:
     """One on which nothing came, and one whose request never becomes whole."""
     async with (

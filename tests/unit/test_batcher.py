@@ -172,6 +172,65 @@ async def test_an_outage_is_waited_out_up_to_the_deadline() -> None:
         assert await batcher.submit("d") == "D"
 
 
+class Patron:
+    """Waits without a future, does not know that it was told, and then asks again."""
+
+    def __init__(self, batcher: Batcher[str, str], more: Sequence[str] = ()) -> None:
+        self.told: list[str | type] = []
+        self._batcher = batcher
+        self._more = list(more)
+
+    def done(self) -> bool:
+        """Never known."""
+        return False
+
+    def set_result(self, result: str) -> None:
+        """Told."""
+        self._tell(result)
+
+    def set_exception(self, error: Exception) -> None:
+        """Told that it failed."""
+        self._tell(type(error))
+
+    def _tell(self, outcome: str | type) -> None:
+        self.told.append(outcome)
+        if self._more:
+            self._batcher.put(self._more.pop(0), self)
+
+
+async def outlasted(work: Work, seconds: float) -> None:
+    """The batch that is being worked on fails, after so long."""
+    late = asyncio.Event()
+    asyncio.get_running_loop().call_later(seconds, late.set)
+    await late.wait()
+    work.may_end.set()
+
+
+async def test_who_is_told_of_an_outage_is_told_once() -> None:
+    """Nothing is told for it again: its connection may have another request by then."""
+    work = Work(outages=1)
+    work.may_end.clear()
+    async with batcher_of(work, timeout_seconds=0.2) as batcher:
+        patron = Patron(batcher)
+        batcher.put("a", patron)
+        await outlasted(work, 0.21)
+        assert await batcher.submit("b") == "B"
+        assert patron.told == [StoreUnavailable]
+
+
+async def test_who_is_told_of_an_outage_may_ask_again_at_once() -> None:
+    """The next item of each waits its own time, and gets its own result."""
+    work = Work(outages=1)
+    work.may_end.clear()
+    async with batcher_of(work, timeout_seconds=0.2) as batcher:
+        patrons = [Patron(batcher, more=["next"]) for _ in range(3)]
+        for patron in patrons:
+            batcher.put("first", patron)
+        await outlasted(work, 0.21)
+        assert await batcher.submit("last") == "LAST"
+        assert [p.told for p in patrons] == [[StoreUnavailable, "NEXT"]] * 3
+
+
 async def test_an_outage_while_items_are_tried_one_by_one_is_waited_out() -> None:
     """What was done stays done; what is left is tried again."""
     work = Work()
