@@ -3,6 +3,7 @@
 import asyncio
 import re
 import socket
+import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -421,6 +422,22 @@ async def test_what_cannot_be_durable_is_503_here_too() -> None:
         assert (answer.status, served.by_aiohttp) == (503, 0)
         assert answer.headers["Content-Type"] == "application/problem+json"
         assert int(answer.headers["Retry-After"]) >= 1
+
+
+async def test_an_outage_answers_each_text_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The next of a connection is not answered with what became of the one before."""
+    nowhere = settings_for(
+        "postgresql://127.0.0.1:1/nowhere", LEDGER_APPEND_TIMEOUT_SECONDS="0.1"
+    )
+    async with serving(nowhere) as served, served.connect() as client:
+        for _ in range(4):
+            began = time.monotonic()
+            await client.send(text())
+            assert (await client.answer()).status == 503
+            assert time.monotonic() - began >= 0.1
+    assert "settling_failed" not in caplog.messages
 
 
 async def test_nobody_is_told_where_the_database_is() -> None:
