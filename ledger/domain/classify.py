@@ -143,10 +143,13 @@ class Vocabulary:
     def revokes(self, body: str) -> bool:
         """Whether free text would be read as a revocation by a reasonable person."""
         words = _words(body)
-        kept = [word for word in words if word not in _FILLERS]
-        if kept and self.out_words.issuperset(kept):
+        if self._are_out(words) or self._are_out(_first_line(body)):
             return True
         return self._phrases.search(" ".join(words)) is not None
+
+    def _are_out(self, words: Iterable[str]) -> bool:
+        kept = [word for word in words if word not in _FILLERS]
+        return bool(kept) and self.out_words.issuperset(kept)
 
 
 class Classification(NamedTuple):
@@ -211,6 +214,14 @@ def _words(body: str) -> list[str]:
         letters = unicodedata.normalize("NFKD", text)
         text = "".join(a for a in letters if not unicodedata.combining(a))
     return [word for word in _SPLIT.split(text) if word]
+
+
+def _first_line(body: str) -> list[str]:
+    """The words of a text's first line, where more follow: a signature, mostly."""
+    lines = body.splitlines()
+    if len(lines) < 2:  # noqa: PLR2004 - it is the text itself
+        return []
+    return next(filter(None, map(_words, lines)), [])
 
 
 def _plain(body: str) -> str:
