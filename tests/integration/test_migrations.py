@@ -24,7 +24,8 @@ from projections.app import migrate_all
 NAMES = [migration.name for migration in migrations()]
 APPLIED = "SELECT number, name FROM schema_migrations ORDER BY number"
 TABLES = "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace"
-LOCKS = "SELECT * FROM pg_locks WHERE locktype = 'advisory'"
+LOCKS = """SELECT l.* FROM pg_locks AS l JOIN pg_database AS d ON d.oid = l.database
+    WHERE l.locktype = 'advisory' AND d.datname = current_database()"""
 LATER = "INSERT INTO schema_migrations (number, name) VALUES (9999, '9999_later.sql')"
 _numbers = itertools.count(1)
 

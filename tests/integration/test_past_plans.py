@@ -93,7 +93,9 @@ async def scanned(
     connection: Connection, statement: str, literals: Iterable[str]
 ) -> list[dict[str, Any]]:
     """The scans of the history, as the plan for all arguments runs with these."""
+    # As in every session of ours.
     await connection.execute("SET plan_cache_mode = force_generic_plan")
+    await connection.execute("SET random_page_cost = 1.1")
     await connection.execute(f"PREPARE asked AS {statement}")
     plan = await connection.fetchval(
         "EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) "
