@@ -148,9 +148,9 @@ class _Acknowledgement:
         return False
 
     def set_result(self, receipt: Receipt) -> None:
-        """It is durable."""
-        count_arrival(self._arrival, receipt)
+        """It is durable; and answered, whether or not it can be counted."""
         self._reply.answer(_NO_REPLY)
+        count_arrival(self._arrival, receipt)
 
     def set_exception(self, error: Exception) -> None:
         """It is refused, or not known to be durable."""

@@ -1,6 +1,7 @@
 """Connections: what is everyday is answered here, and like anything else's answer."""
 
 import asyncio
+import errno
 import re
 import socket
 import time
@@ -21,6 +22,7 @@ from ledger.app import make_app
 from ledger.connections import Connection, Connections, Runner
 from ledger.settings import Settings
 from ledger.store.database import Connection as Database
+from ledger.webhook import routes
 
 PAST = (
     "asOf=2000-01-01",
@@ -409,6 +411,22 @@ async def test_a_text_counts_though_nobody_waits_for_its_answer(
         await eventually(lambda: is_true(not served.connections._open))  # noqa: SLF001
         await connection.execute("ROLLBACK")
     await eventually(lambda: is_one_event(connection))
+
+
+async def test_a_text_that_cannot_be_counted_is_answered(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The files that hold the counts may have no room for another kind of text."""
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "no room")
+
+    monkeypatch.setattr(routes, "count_arrival", fail)
+    async with served.connect() as client:
+        for _ in range(2):
+            await client.send(text())
+            assert (await client.answer()).status == 200
+    assert served.by_aiohttp == 0
 
 
 async def test_what_cannot_be_durable_is_503_here_too() -> None:
