@@ -29,9 +29,9 @@ check: $(READY) ## format, lint, types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-# One worker more than the two cores of a small machine: the tests of real processes,
-# which one of them runs, wait most of the time. Hundreds of processes are started, and
-# where no bytecode is kept each would compile everything anew.
+# One worker more than the two cores of a small machine: tests of real processes wait
+# most of the time. Hundreds of processes are started, and where no bytecode is kept each
+# would compile everything anew.
 .PHONY: test
 test: export PYTHONDONTWRITEBYTECODE :=
 test: check ## the checks, then every test

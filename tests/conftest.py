@@ -67,14 +67,15 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 Client = TestClient[web.Request, web.Application]
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Real processes wait most of the time: one worker has them, one after the other.
+    """Real processes come first, since they wait for long, and a file's on one worker.
 
-    It begins with them, since a group is larger than a test; the others overtake it.
+    A group is begun before single tests are, and a file's tests share a database.
     """
     for item in items:
         if END_TO_END in item.path.parents:
-            item.add_marker(pytest.mark.xdist_group("e2e"))
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 @pytest.fixture(scope="session")

@@ -28,6 +28,7 @@ from e2e.processes import (
 )
 
 from ledger.store.embedded import EmbeddedPostgres
+from projections.app import migrate_all
 
 ACCEPTED: Final = 20
 PROBLEM: Final = "application/problem+json"
@@ -122,6 +123,9 @@ async def test_the_service_starts_without_its_database_and_finds_it_later(
     """Alive at once, 503 with the reason while the database is down, then ready."""
     server = EmbeddedPostgres(folder)
     dsn = server.start()
+    connection = await asyncpg.connect(dsn)
+    await migrate_all(connection)
+    await connection.close()
     server.stop()
     more = {"DATABASE_URL": dsn, "LEDGER_APPEND_TIMEOUT_SECONDS": "0.5"}
     with new_folder() as elsewhere, running(elsewhere, more) as service:
