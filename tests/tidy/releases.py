@@ -109,7 +109,13 @@ class Reader:
         return subprocess.run(
             ["/bin/sh", "-c", command.replace(SHOWN_ADDRESS, service.url)],
             cwd=self.folder,
-            env={**os.environ, **service.environment, "KEY": ADMIN_KEY},
+            # What was said to this run of pytest is not meant for theirs.
+            env={
+                **os.environ,
+                **service.environment,
+                "KEY": ADMIN_KEY,
+                "PYTEST_ADDOPTS": "",
+            },
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
