@@ -105,7 +105,7 @@ def parse_position(name: str, given: str) -> Position:
         InvalidQuery: it is not a whole number.
     """
     if not _POSITION.fullmatch(given):
-        raise InvalidQuery(f"{name} must be a position: a whole number from 0")
+        raise InvalidQuery(f"{name} must be a whole number from 0")
     return Position(int(given))
 
 

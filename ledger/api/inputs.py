@@ -5,6 +5,7 @@ from typing import TypeVar
 import orjson
 from aiohttp import web
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from ledger.api.models import Shape
 from ledger.errors import InvalidRequest, UnsupportedMediaType
@@ -52,8 +53,16 @@ def idempotency_key(request: web.Request) -> str | None:
 
 def _explained(error: ValidationError) -> str:
     return "; ".join(
-        f"{'.'.join(map(str, problem['loc'])) or 'body'}: {problem['msg']}"
+        _told(problem)
         for problem in error.errors(
             include_input=False, include_url=False, include_context=False
         )
     )
+
+
+def _told(problem: ErrorDetails) -> str:
+    """One problem, in words of the interface and not of the library."""
+    if problem["type"] == "model_type":
+        return "the body must be a JSON object"
+    place = ".".join(map(str, problem["loc"])) or "body"
+    return f"{place}: {problem['msg'].removeprefix('Value error, ')}"

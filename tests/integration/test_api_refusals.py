@@ -101,6 +101,25 @@ async def test_a_refusal_says_which_field(client: Client) -> None:
 
 
 @pytest.mark.parametrize(
+    ("body", "detail"),
+    [
+        ("[]", "the body must be a JSON object"),
+        (
+            '{"status": "out", "occurredAt": "2026-01-31"}',
+            "occurredAt: must be a time with an offset, such as 2026-01-31T12:00:00Z",
+        ),
+    ],
+)
+async def test_a_refusal_is_in_words_of_the_interface(
+    client: Client, body: str, detail: str
+) -> None:
+    """No class of ours and no word of a library is in it."""
+    headers = bearer() | {"Content-Type": "application/json"}
+    response = await client.put(path_of(), data=body, headers=headers)
+    assert (await response.json())["detail"] == detail
+
+
+@pytest.mark.parametrize(
     "body", ["", "{", "null,", "{'status': 'in'}", '{"status": "in"', "\xff", "NaN"]
 )
 async def test_a_body_that_is_no_json_is_400(client: Client, body: str) -> None:
