@@ -192,18 +192,16 @@ class Connections:
 
 
 class Connection(asyncio.Protocol):
-    """One connection, as long as it is ours; the reply of what was asked last."""
+    """One connection, as long as it is ours."""
 
     __slots__ = (
+        "_asked",
         "_connections",
         "_expected_bytes",
         "_idle_since",
         "_is_full",
         "_is_paused",
         "_received",
-        "_request_id",
-        "_route",
-        "_started",
         "_transport",
     )
 
@@ -212,10 +210,8 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._received: bytes | bytearray = b""
         self._expected_bytes = 0
-        self._route: Route | None = None
-        """Whose request is in work, if any."""
-        self._request_id = ""
-        self._started = 0.0
+        self._asked: _Asked | None = None
+        """The request in work, if there is one."""
         self._idle_since = 0.0
         self._is_full = False
         """Whether the client does not read what it was sent."""
@@ -242,7 +238,7 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """It reads again; it may have been told to while a request is in work."""
         self._is_full = False
-        if self._route is None:
+        if self._asked is None:
             self._go_on()
 
     def data_received(self, data: bytes) -> None:
@@ -253,17 +249,21 @@ class Connection(asyncio.Protocol):
             self._received += data
         else:
             self._received = bytearray(self._received + data)
-        if self._route is None and not self._is_full:
+        if self._asked is None and not self._is_full:
             self._go_on()
         elif len(self._received) > _EARLY_BYTES_MAX and self._transport is not None:
             self._transport.pause_reading()
             self._is_paused = True
 
-    def answer(self, answer: Answer) -> None:
-        """Send the answer to what is in work."""
-        route, self._route = self._route, None
-        if route is None:
+    def answer(self, asked: "_Asked", answer: Answer) -> None:
+        """Send the answer to a request, which is the one in work.
+
+        Raises:
+            RuntimeError: it was answered before.
+        """
+        if self._asked is not asked:
             raise RuntimeError("answered twice")
+        self._asked = None
         status, headers, body = answer
         transport = self._transport
         if transport is not None:
@@ -274,7 +274,7 @@ class Connection(asyncio.Protocol):
                     _STATUS_LINES[status],
                     headers,
                     len(body),
-                    self._request_id.encode(),
+                    asked.request_id.encode(),
                     b"Connection: close\r\n" if is_last else b"",
                     self._connections.tail(),
                     body,
@@ -283,16 +283,10 @@ class Connection(asyncio.Protocol):
             if is_last:
                 transport.close()
         self._idle_since = asyncio.get_running_loop().time()
-        record(route.pattern, route.method, status, self._request_id, self._started)
+        route = asked.route
+        record(route.pattern, route.method, status, asked.request_id, asked.started)
         if self._received and not self._is_full:
             self._go_on()
-
-    def fail(self, error: Exception) -> None:
-        """Send what any other route answers to an error."""
-        response = explain(error, self._request_id)
-        lines = (f"{n}: {v}\r\n" for n, v in response.headers.items())
-        body = response.body if isinstance(response.body, bytes) else b""
-        self.answer(Answer(response.status, "".join(lines).encode(), body))
 
     def close_if_silent(self) -> None:
         """Close it, unless it waits for an answer, or has begun to ask."""
@@ -302,7 +296,7 @@ class Connection(asyncio.Protocol):
     def close_if_idle(self, *, since: float | None = None) -> None:
         """Close it, unless it waits for an answer, or not for so long."""
         is_idle = since is None or self._idle_since < since
-        if self._route is None and is_idle and self._transport is not None:
+        if self._asked is None and is_idle and self._transport is not None:
             self._transport.close()
 
     def abort(self) -> None:
@@ -331,16 +325,14 @@ class Connection(asyncio.Protocol):
         if route is None:
             return False
         received, self._received = self._received, b""
-        self._started = time.perf_counter()
-        self._request_id = request_id_of(request.headers.get("x-request-id"))
-        self._route = route
+        self._asked = asked = _Asked(self, route, request)
         try:
-            is_taken = route.take(request, self)
+            is_taken = route.take(request, asked)
         except Exception as error:  # noqa: BLE001 - as for any other route
-            self.fail(error)
+            asked.fail(error)
             is_taken = True
         if not is_taken:
-            self._route, self._received = None, received
+            self._asked, self._received = None, received
             return False
         self._expected_bytes = 0
         self._connections.taken()
@@ -353,3 +345,29 @@ class Connection(asyncio.Protocol):
         transport.set_protocol(protocol)
         protocol.connection_made(transport)
         protocol.data_received(bytes(self._received))
+
+
+class _Asked:
+    """A request in work: whoever has taken it answers it, and no other in its place.
+
+    For whoever answers it a second time the connection may have its next one.
+    """
+
+    __slots__ = ("_connection", "request_id", "route", "started")
+
+    def __init__(self, connection: Connection, route: Route, request: Plain) -> None:
+        self._connection = connection
+        self.route = route
+        self.request_id = request_id_of(request.headers.get("x-request-id"))
+        self.started = time.perf_counter()
+
+    def answer(self, answer: Answer) -> None:
+        """Send the answer."""
+        self._connection.answer(self, answer)
+
+    def fail(self, error: Exception) -> None:
+        """Send what any other route answers to an error."""
+        response = explain(error, self.request_id)
+        lines = (f"{n}: {v}\r\n" for n, v in response.headers.items())
+        body = response.body if isinstance(response.body, bytes) else b""
+        self.answer(Answer(response.status, "".join(lines).encode(), body))

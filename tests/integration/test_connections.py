@@ -12,14 +12,16 @@ from typing import NamedTuple
 from urllib.parse import urlencode
 
 import pytest
+from aiohttp import web
 from api_steps import count_events
 from builders import ADMIN_KEY, NUMBER, PATH, signed, text_form
 from conftest import CatchUp, eventually, settings_for
 from multidict import CIMultiDict
 
-from ledger import connections
+from ledger import connections, everyday
 from ledger.app import make_app
 from ledger.connections import Connection, Connections, Runner
+from ledger.everyday import EVERYDAY, Everyday, Plain, Reply, Route
 from ledger.settings import Settings
 from ledger.store.database import Connection as Database
 from ledger.webhook import routes
@@ -109,6 +111,15 @@ async def serving(
 ) -> AsyncIterator[Served]:
     """The application, as ``serve`` runs it."""
     app = await make_app(settings.database_url or "", settings)
+    async with running(app, idle_seconds_max=idle_seconds_max) as served:
+        yield served
+
+
+@asynccontextmanager
+async def running(
+    app: web.Application, *, idle_seconds_max: float = 60
+) -> AsyncIterator[Served]:
+    """Any application that answers something before aiohttp."""
     listener = socket.create_server(("127.0.0.1", 0))
     port = listener.getsockname()[1]
     runner = Runner(
@@ -456,6 +467,28 @@ async def test_an_outage_answers_each_text_once(
             assert (await client.answer()).status == 503
             assert time.monotonic() - began >= 0.1
     assert "settling_failed" not in caplog.messages
+
+
+async def test_nobody_answers_the_next_request_in_place_of_the_last() -> None:
+    """Whoever answers twice is told so, and the connection's next waits for its own."""
+    taken: asyncio.Queue[Reply] = asyncio.Queue()
+
+    def take(_: Plain, reply: Reply) -> bool:
+        taken.put_nowait(reply)
+        return True
+
+    app = web.Application()
+    app[EVERYDAY] = Everyday([Route("GET", "/", "/", take)], 1_000)
+    async with running(app) as served, served.connect() as client:
+        await client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        first = await taken.get()
+        first.answer(everyday.Answer(200, b"", b"first"))
+        await client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        second = await taken.get()
+        with pytest.raises(RuntimeError):
+            first.answer(everyday.Answer(200, b"", b"first again"))
+        second.answer(everyday.Answer(200, b"", b"second"))
+        assert [(await client.answer()).body for _ in range(2)] == [b"first", b"second"]
 
 
 async def test_nobody_is_told_where_the_database_is() -> None:
