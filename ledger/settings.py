@@ -242,11 +242,11 @@ class Settings(BaseModel):
     Default: 5000, about a second's worth."""
 
     append_timeout_seconds: float = Field(
-        10.0, alias="LEDGER_APPEND_TIMEOUT_SECONDS", gt=0, le=60
+        9.0, alias="LEDGER_APPEND_TIMEOUT_SECONDS", gt=0, le=60
     )
     """How long a signal may wait for the database before it is answered 503, in
     seconds. Twilio hangs up after 15 and by default does not try again, so we try until
-    shortly before. Default: 10."""
+    shortly before; a statement that is under way then is waited for. Default: 9."""
 
     statement_timeout_seconds: float = Field(
         5.0, alias="LEDGER_STATEMENT_TIMEOUT_SECONDS", gt=0, le=60
