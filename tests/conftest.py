@@ -67,15 +67,13 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 Client = TestClient[web.Request, web.Application]
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_itemcollected(item: pytest.Item) -> None:
     """Real processes come first, since they wait for long, and a file's on one worker.
 
     A group is begun before single tests are, and a file's tests share a database.
     """
-    for item in items:
-        if END_TO_END in item.path.parents:
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+    if END_TO_END in item.path.parents:
+        item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 @pytest.fixture(scope="session")

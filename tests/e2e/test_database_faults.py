@@ -84,7 +84,8 @@ def pair() -> Iterator[Pair]:
         for name in ("one", "other"):
             (folder / name).mkdir()
         shared = {"DATABASE_URL": dsn, "LEDGER_WORKERS": "1"}
-        short = {"LEDGER_APPEND_TIMEOUT_SECONDS": "0.5", "LEDGER_QUEUE_MAX": "1"}
+        # Long enough for two to meet at a lock while other tests have the machine.
+        short = {"LEDGER_APPEND_TIMEOUT_SECONDS": "2", "LEDGER_QUEUE_MAX": "1"}
         migrated = command_line(environment_for(folder / "one", 0) | shared, "migrate")
         assert migrated.returncode == 0, migrated.stderr
         with (
