@@ -311,8 +311,10 @@ async def lock_counter(connection: Connection) -> None:
 
 async def are_waiting(connection: Connection, count: int) -> bool:
     """Whether so many appends wait for the counter."""
+    # The projectors wait for it, too, when they say that they have nothing to do.
     waiting = await connection.fetchval(
-        "SELECT count(*) FROM pg_locks WHERE NOT granted"
+        """SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid)
+        WHERE NOT granted AND application_name = 'consent-ledger web'"""
     )
     return bool(waiting == count)
 
